@@ -1,0 +1,114 @@
+//! The reading part of a connection: plan a scan, open it once, read its partitions.
+//!
+//! `plan` contacts the catalog only and says what it took over; `open` takes the snapshot that all partitions of
+//! one read share and holds it until the reader is dropped. Every row is in exactly one partition.
+
+use std::pin::Pin;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use futures::Stream;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use synqx_model::Result;
+use synqx_model::spec::PartitionBy;
+
+use crate::connector::TableSchema;
+use crate::predicate::{Acceptance, Predicate};
+
+/// Batches as they arrive. Batches aim for `Budget::batch_target` bytes.
+pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
+
+/// What is read: an asset or a query, with the connector's options for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Dataset {
+    /// Table, file, glob or folder, as written in the document.
+    pub asset: Option<String>,
+    /// A query in the source's own SQL.
+    pub query: Option<String>,
+    /// The connector's options for this asset.
+    pub options: Map<String, Value>,
+}
+
+impl Dataset {
+    /// An asset without options.
+    pub fn asset(name: impl Into<String>) -> Self {
+        Dataset { asset: Some(name.into()), ..Default::default() }
+    }
+
+    /// What messages call it.
+    pub fn label(&self) -> &str {
+        self.asset.as_deref().or(self.query.as_deref()).unwrap_or("?")
+    }
+}
+
+/// A request to read.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// What.
+    pub dataset: Dataset,
+    /// Its description, from `Connection::describe`, as the plan was made with.
+    pub table: TableSchema,
+    /// Columns wanted, in this order.
+    pub columns: Vec<String>,
+    /// Conjuncts the source said it accepts, exactly or as a superset.
+    pub predicates: Vec<Predicate>,
+    /// No more rows are needed. A source may return more.
+    pub limit: Option<u64>,
+    /// How the document wants the read split.
+    pub partition: PartitionBy,
+    /// Partitions that can be read at once.
+    pub parallel: usize,
+}
+
+/// What a source will do.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadPlan {
+    /// The schema of the batches: the columns wanted, in order.
+    #[serde(skip)]
+    pub schema: SchemaRef,
+    /// Disjoint parts that together are everything.
+    pub partitions: Vec<Partition>,
+    /// The statement or path, as a person would run it, for `synqx plan`.
+    pub statement: String,
+    /// Predicates it applies, in its own words.
+    pub pushed: Vec<String>,
+    /// It applies the limit itself.
+    pub limited: bool,
+    /// Rows expected after predicates and limit.
+    pub rows: Option<u64>,
+    /// Bytes expected.
+    pub bytes: Option<u64>,
+    /// Sentences a person should read.
+    pub notes: Vec<String>,
+}
+
+/// One part of a read. What `spec` means is the connector's own business.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Partition {
+    /// For people: `rows 0–999999`, `ctid (0,0)–(4000,0)`, `flights.csv`.
+    pub label: String,
+    /// What the connector needs to read it.
+    pub spec: String,
+}
+
+/// The reading part of a connection.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What it would make of a predicate over a described asset. Pure.
+    fn accepts(&self, table: &TableSchema, predicate: &Predicate) -> Acceptance;
+
+    /// Plans a scan; reads the catalog, never rows. Errors: `E02xx`, `E04xx`.
+    async fn plan(&self, scan: &Scan) -> Result<ReadPlan>;
+
+    /// Takes the snapshot and gets ready. Errors: `E0215` when the asset is no longer as planned, `E02xx`.
+    async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>>;
+}
+
+/// An open read. Dropping it releases the snapshot; dropping a stream stops the work behind it, also on a server.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// Reads one partition of the plan.
+    async fn read(&self, partition: usize) -> Result<BatchStream>;
+}
