@@ -159,7 +159,7 @@ fn quick(run: &mut Run, root: &Path) -> Result<()> {
 fn tests(root: &Path) -> Result<Tally> {
     let mut command = process::cargo(root);
     command
-        .args(["test", "--workspace", "--locked"])
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let shown = process::show(&command);

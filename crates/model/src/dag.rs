@@ -40,6 +40,8 @@ pub struct Graph {
     pub inputs: BTreeMap<String, Vec<InputRef>>,
     /// Node → the nodes that read it.
     pub consumers: BTreeMap<String, Vec<String>>,
+    /// Node → how often its rows are read (a self-join in SQL reads twice).
+    pub uses: BTreeMap<String, usize>,
     /// Nodes such that inputs come first; ties in the order of the document.
     pub order: Vec<String>,
     /// Nodes that can run side by side, layer by layer.
@@ -55,13 +57,15 @@ impl Graph {
         for node in &spec.nodes {
             match node_inputs(node, spec) {
                 Ok(found) => {
-                    let known = found.into_iter().filter(|input| match check_input(input, node, spec) {
-                        Ok(()) => true,
-                        Err(error) => {
-                            errors.push(error);
-                            false
-                        }
-                    });
+                    let known = found
+                        .into_iter()
+                        .filter(|input| match check_input(input, node, spec) {
+                            Ok(()) => true,
+                            Err(error) => {
+                                errors.push(error);
+                                false
+                            }
+                        });
                     inputs.insert(node.id.clone(), known.collect::<Vec<_>>());
                 }
                 Err(error) => {
@@ -79,49 +83,80 @@ impl Graph {
                 }
             }
         }
+        let uses = count_uses(spec, &inputs);
         let (layers, order) = layer(spec, &inputs, &mut errors);
         if errors.is_empty() {
             unreachable(spec, &consumers, &mut errors);
         }
         match Error::all(errors) {
             Some(error) => Err(error),
-            None => Ok(Graph { inputs, consumers, order, layers }),
+            None => Ok(Graph {
+                inputs,
+                consumers,
+                uses,
+                order,
+                layers,
+            }),
         }
     }
 }
 
 fn check_input(input: &InputRef, node: &Node, spec: &PipelineSpec) -> Result<()> {
-    let known = || spec.nodes.iter().map(|n| n.id.as_str()).filter(|id| *id != node.id);
+    let known = || {
+        spec.nodes
+            .iter()
+            .map(|n| n.id.as_str())
+            .filter(|id| *id != node.id)
+    };
     let Some(upstream) = spec.node(&input.node) else {
-        return Err(Error::new(Code::E0105, format!("`{}` reads `{input}`, which is not a node", node.id))
-            .at_node(&node.id)
-            .with_hint(did_you_mean(&input.node, known())));
+        return Err(Error::new(
+            Code::E0105,
+            format!("`{}` reads `{input}`, which is not a node", node.id),
+        )
+        .at_node(&node.id)
+        .with_hint(did_you_mean(&input.node, known())));
     };
     match (&upstream.operator, &input.branch) {
         (Operator::Switch(switch), Some(branch)) => {
-            let branches: Vec<&str> =
-                switch.cases.iter().map(|case| case.to.as_str()).chain(switch.otherwise.as_deref()).collect();
+            let branches: Vec<&str> = switch
+                .cases
+                .iter()
+                .map(|case| case.to.as_str())
+                .chain(switch.otherwise.as_deref())
+                .collect();
             if branches.contains(&branch.as_str()) {
                 return Ok(());
             }
-            Err(Error::new(Code::E0105, format!("switch `{}` has no branch `{branch}`", upstream.id))
-                .at_node(&node.id)
-                .with_hint(did_you_mean(branch, branches)))
+            Err(Error::new(
+                Code::E0105,
+                format!("switch `{}` has no branch `{branch}`", upstream.id),
+            )
+            .at_node(&node.id)
+            .with_hint(did_you_mean(branch, branches)))
         }
         (Operator::Switch(switch), None) => {
             let branch = switch.cases.first().map_or("…", |case| case.to.as_str());
-            Err(Error::new(Code::E0105, format!("`{}` reads switch `{}` without naming a branch", node.id, upstream.id))
-                .at_node(&node.id)
-                .with_hint(format!("write `{}.{branch}`", upstream.id)))
-        }
-        (Operator::Load(_), _) => {
-            Err(Error::new(Code::E0105, format!("`{}` reads load `{}`, which emits no rows", node.id, upstream.id))
-                .at_node(&node.id)
-                .with_hint("read the node that feeds the load instead"))
-        }
-        (_, Some(_)) => Err(Error::new(Code::E0105, format!("`{}` has no branches", upstream.id))
+            Err(Error::new(
+                Code::E0105,
+                format!(
+                    "`{}` reads switch `{}` without naming a branch",
+                    node.id, upstream.id
+                ),
+            )
             .at_node(&node.id)
-            .with_hint(format!("write `{}`", upstream.id))),
+            .with_hint(format!("write `{}.{branch}`", upstream.id)))
+        }
+        (Operator::Load(_), _) => Err(Error::new(
+            Code::E0105,
+            format!("`{}` reads load `{}`, which emits no rows", node.id, upstream.id),
+        )
+        .at_node(&node.id)
+        .with_hint("read the node that feeds the load instead")),
+        (_, Some(_)) => Err(
+            Error::new(Code::E0105, format!("`{}` has no branches", upstream.id))
+                .at_node(&node.id)
+                .with_hint(format!("write `{}`", upstream.id)),
+        ),
         (_, None) => Ok(()),
     }
 }
@@ -130,9 +165,15 @@ fn parse_ref(text: &str, spec: &PipelineSpec) -> InputRef {
     if spec.node(text).is_none()
         && let Some((node, branch)) = text.split_once('.')
     {
-        return InputRef { node: node.to_owned(), branch: Some(branch.to_owned()) };
+        return InputRef {
+            node: node.to_owned(),
+            branch: Some(branch.to_owned()),
+        };
     }
-    InputRef { node: text.to_owned(), branch: None }
+    InputRef {
+        node: text.to_owned(),
+        branch: None,
+    }
 }
 
 fn node_inputs(node: &Node, spec: &PipelineSpec) -> Result<Vec<InputRef>> {
@@ -140,31 +181,68 @@ fn node_inputs(node: &Node, spec: &PipelineSpec) -> Result<Vec<InputRef>> {
         Operator::Extract(_) => return Ok(Vec::new()),
         Operator::Join(join) => vec![join.left.clone(), join.right.clone()],
         Operator::Union(union) if union.inputs.len() < 2 => {
-            return Err(Error::new(Code::E0106, format!("union `{}` has fewer than two inputs", node.id))
-                .with_hint("name them: `inputs: [a, b]`"));
+            return Err(Error::new(
+                Code::E0106,
+                format!("union `{}` has fewer than two inputs", node.id),
+            )
+            .with_hint("name them: `inputs: [a, b]`"));
         }
         Operator::Union(union) => union.inputs.clone(),
         Operator::Sql(sql) => {
             let relations = relations(&sql.0)?;
             if relations.is_empty() {
-                return Err(Error::new(Code::E0106, format!("sql `{}` names no relation", node.id))
-                    .with_hint("select from another node by its id"));
+                return Err(
+                    Error::new(Code::E0106, format!("sql `{}` names no relation", node.id))
+                        .with_hint("select from another node by its id"),
+                );
             }
             relations
         }
         operator => match operator.input() {
             Some(input) => vec![input.to_owned()],
             None => {
-                return Err(Error::new(Code::E0106, format!("{} `{}` has no input", operator.word(), node.id))
-                    .with_hint("name the upstream node: `input: …`"));
+                return Err(Error::new(
+                    Code::E0106,
+                    format!("{} `{}` has no input", operator.word(), node.id),
+                )
+                .with_hint("name the upstream node: `input: …`"));
             }
         },
     };
     Ok(texts.iter().map(|text| parse_ref(text, spec)).collect())
 }
 
-/// The relations a SELECT names, without its own CTEs, in order of appearance. Errors: `E0801`.
+fn count_uses(spec: &PipelineSpec, inputs: &BTreeMap<String, Vec<InputRef>>) -> BTreeMap<String, usize> {
+    let mut uses = BTreeMap::new();
+    for node in &spec.nodes {
+        for input in &inputs[&node.id] {
+            let times = match &node.operator {
+                Operator::Sql(sql) => relation_uses(&sql.0, &input.to_string()),
+                _ => 1,
+            };
+            *uses.entry(input.node.clone()).or_insert(0) += times;
+        }
+    }
+    uses
+}
+
+/// How often a SELECT reads a relation.
+fn relation_uses(sql: &str, name: &str) -> usize {
+    parse_select(sql).map_or(1, |found| found.names.iter().filter(|n| *n == name).count())
+}
+
+/// The relations a SELECT names, without its own CTEs, each once, in order of appearance. Errors: `E0801`.
 pub fn relations(sql: &str) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for name in parse_select(sql)?.names {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn parse_select(sql: &str) -> Result<Relations> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|cause| {
         Error::new(Code::E0801, "the SQL does not parse")
             .with_detail(format!("{cause}."))
@@ -176,7 +254,7 @@ pub fn relations(sql: &str) -> Result<Vec<String>> {
     }
     let mut found = Relations::default();
     let _ = statements.visit(&mut found);
-    Ok(found.names)
+    Ok(found)
 }
 
 #[derive(Default)]
@@ -190,7 +268,11 @@ impl Visitor for Relations {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let ctes = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.clone());
+        let ctes = query
+            .with
+            .iter()
+            .flat_map(|with| &with.cte_tables)
+            .map(|cte| cte.alias.name.value.clone());
         self.scopes.push(ctes.collect());
         ControlFlow::Continue(())
     }
@@ -201,10 +283,15 @@ impl Visitor for Relations {
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
-        let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(|i| i.value.clone()).collect();
+        let parts: Vec<String> = name
+            .0
+            .iter()
+            .filter_map(|part| part.as_ident())
+            .map(|i| i.value.clone())
+            .collect();
         let text = parts.join(".");
         let is_cte = parts.len() == 1 && self.scopes.iter().any(|scope| scope.contains(&text));
-        if !is_cte && !self.names.contains(&text) {
+        if !is_cte {
             self.names.push(text);
         }
         ControlFlow::Continue(())
@@ -229,15 +316,28 @@ fn layer(
         if ready.is_empty() {
             break;
         }
-        done.extend(spec.nodes.iter().map(|n| n.id.as_str()).filter(|id| ready.iter().any(|r| r == id)));
+        done.extend(
+            spec.nodes
+                .iter()
+                .map(|n| n.id.as_str())
+                .filter(|id| ready.iter().any(|r| r == id)),
+        );
         layers.push(ready);
     }
-    let stuck: Vec<&str> = spec.nodes.iter().map(|n| n.id.as_str()).filter(|id| !done.contains(id)).collect();
+    let stuck: Vec<&str> = spec
+        .nodes
+        .iter()
+        .map(|n| n.id.as_str())
+        .filter(|id| !done.contains(id))
+        .collect();
     if let Some(cycle) = find_cycle(&stuck, inputs) {
         errors.push(
-            Error::new(Code::E0104, format!("the nodes {} read each other in a cycle", cycle.join(" → ")))
-                .at_node(&cycle[0])
-                .with_hint("remove one of these inputs; data flows from extracts to loads only"),
+            Error::new(
+                Code::E0104,
+                format!("the nodes {} read each other in a cycle", cycle.join(" → ")),
+            )
+            .at_node(&cycle[0])
+            .with_hint("remove one of these inputs; data flows from extracts to loads only"),
         );
     }
     let order = layers.iter().flatten().cloned().collect();
@@ -248,7 +348,10 @@ fn find_cycle(stuck: &[&str], inputs: &BTreeMap<String, Vec<InputRef>>) -> Optio
     let mut path: Vec<String> = vec![(*stuck.first()?).to_owned()];
     loop {
         let last = path.last()?;
-        let next = inputs[last].iter().map(|i| i.node.clone()).find(|n| stuck.contains(&n.as_str()))?;
+        let next = inputs[last]
+            .iter()
+            .map(|i| i.node.clone())
+            .find(|n| stuck.contains(&n.as_str()))?;
         if let Some(start) = path.iter().position(|n| *n == next) {
             let mut cycle: Vec<String> = path.split_off(start);
             cycle.reverse();
@@ -260,9 +363,14 @@ fn find_cycle(stuck: &[&str], inputs: &BTreeMap<String, Vec<InputRef>>) -> Optio
 }
 
 fn unreachable(spec: &PipelineSpec, consumers: &BTreeMap<String, Vec<String>>, errors: &mut Vec<Error>) {
-    if !spec.nodes.iter().any(|node| matches!(node.operator, Operator::Load(_))) {
+    if !spec
+        .nodes
+        .iter()
+        .any(|node| matches!(node.operator, Operator::Load(_)))
+    {
         errors.push(
-            Error::new(Code::E0106, "the document has no load").with_hint("add a `load` node: a run that writes nothing is no run"),
+            Error::new(Code::E0106, "the document has no load")
+                .with_hint("add a `load` node: a run that writes nothing is no run"),
         );
         return;
     }

@@ -41,7 +41,8 @@ impl Error {
 
     /// An invariant of SynqX itself did not hold.
     pub fn bug(message: impl Into<String>) -> Self {
-        Error::new(Code::E9901, message).with_hint("please report this with the run's run.json; it is not your fault")
+        Error::new(Code::E9901, message)
+            .with_hint("please report this with the run's run.json; it is not your fault")
     }
 
     /// Adds facts, as full sentences.
@@ -149,7 +150,10 @@ impl Error {
         for text in [&mut inner.detail, &mut inner.hint, &mut inner.cause] {
             *text = text.as_deref().map(clean);
         }
-        inner.others = std::mem::take(&mut inner.others).into_iter().map(|e| e.map_text(clean)).collect();
+        inner.others = std::mem::take(&mut inner.others)
+            .into_iter()
+            .map(|e| e.map_text(clean))
+            .collect();
         self
     }
 
@@ -158,15 +162,21 @@ impl Error {
         let mut map = serde_json::Map::new();
         map.insert("code".into(), self.code().as_str().into());
         map.insert("message".into(), self.message().into());
-        for (key, value) in
-            [("node", self.node()), ("detail", self.detail()), ("hint", self.hint()), ("cause", self.cause())]
-        {
+        for (key, value) in [
+            ("node", self.node()),
+            ("detail", self.detail()),
+            ("hint", self.hint()),
+            ("cause", self.cause()),
+        ] {
             if let Some(value) = value {
                 map.insert(key.into(), value.into());
             }
         }
         if !self.0.others.is_empty() {
-            map.insert("others".into(), self.0.others.iter().map(Error::to_json).collect());
+            map.insert(
+                "others".into(),
+                self.0.others.iter().map(Error::to_json).collect(),
+            );
         }
         map.into()
     }

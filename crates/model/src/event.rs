@@ -47,17 +47,42 @@ pub struct Event {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// The run began.
-    RunStarted { pipeline: String, attempt: u32, resumed: bool, steps: Vec<String> },
+    RunStarted {
+        pipeline: String,
+        attempt: u32,
+        resumed: bool,
+        steps: Vec<String>,
+    },
     /// A step changed state.
     StepState { step: String, state: StepState },
     /// Counters of a step, at most a few times per second.
-    Progress { step: String, rows: u64, bytes: u64, rows_per_s: u64, expected_rows: Option<u64> },
+    Progress {
+        step: String,
+        rows: u64,
+        bytes: u64,
+        rows_per_s: u64,
+        expected_rows: Option<u64>,
+    },
     /// A check was judged.
-    Check { step: String, check: String, failed_rows: u64, action: String },
+    Check {
+        step: String,
+        check: String,
+        failed_rows: u64,
+        action: String,
+    },
     /// Something worth a person's attention that did not stop the run.
     Warning { step: Option<String>, message: String },
     /// An attempt failed and will be repeated.
-    Retry { attempt: u32, wait_ms: u64, error: serde_json::Value },
+    Retry {
+        attempt: u32,
+        wait_ms: u64,
+        error: serde_json::Value,
+    },
     /// The run ended.
-    RunFinished { state: String, error: Option<serde_json::Value>, rows: u64, seconds: f64 },
+    RunFinished {
+        state: String,
+        error: Option<serde_json::Value>,
+        rows: u64,
+        seconds: f64,
+    },
 }

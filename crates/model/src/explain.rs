@@ -32,7 +32,10 @@ mod tests {
     fn every_code_has_a_page_worth_reading() {
         for code in Code::ALL {
             let page = page(*code);
-            assert!(page.starts_with(&format!("# {code}: {}", code.title())), "{code} begins with another title");
+            assert!(
+                page.starts_with(&format!("# {code}: {}", code.title())),
+                "{code} begins with another title"
+            );
             for part in ["## What happened", "## What to do"] {
                 assert!(page.contains(part), "{code} lacks `{part}`");
             }

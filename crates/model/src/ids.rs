@@ -38,7 +38,10 @@ impl FromStr for RunId {
         text.strip_prefix("run_")
             .and_then(|hex| uuid::Uuid::try_parse(hex).ok())
             .map(RunId)
-            .ok_or_else(|| Error::new(Code::E0114, format!("`{text}` is not a run id")).with_hint("run ids look like run_0199…"))
+            .ok_or_else(|| {
+                Error::new(Code::E0114, format!("`{text}` is not a run id"))
+                    .with_hint("run ids look like run_0199…")
+            })
     }
 }
 
@@ -50,7 +53,9 @@ impl Serialize for RunId {
 
 impl<'de> Deserialize<'de> for RunId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(|e: Error| serde::de::Error::custom(e.message()))
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(|e: Error| serde::de::Error::custom(e.message()))
     }
 }
 
@@ -69,7 +74,13 @@ impl fmt::Display for StreamKey {
     /// `pipeline/node/asset` with `/` and `%` of the parts escaped, so that two keys never print alike.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let escape = |part: &str| part.replace('%', "%25").replace('/', "%2F");
-        write!(f, "{}/{}/{}", escape(&self.pipeline), escape(&self.node), escape(&self.asset))
+        write!(
+            f,
+            "{}/{}/{}",
+            escape(&self.pipeline),
+            escape(&self.node),
+            escape(&self.asset)
+        )
     }
 }
 
@@ -86,7 +97,14 @@ mod tests {
 
     #[test]
     fn stream_keys_never_print_alike() {
-        let key = |p: &str, n: &str| StreamKey { pipeline: p.into(), node: n.into(), asset: "t".into() }.to_string();
+        let key = |p: &str, n: &str| {
+            StreamKey {
+                pipeline: p.into(),
+                node: n.into(),
+                asset: "t".into(),
+            }
+            .to_string()
+        };
         assert_ne!(key("a/b", "c"), key("a", "b/c"));
         assert_ne!(key("a%2Fb", "c"), key("a/b", "c"));
     }

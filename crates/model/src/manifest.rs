@@ -145,7 +145,11 @@ pub struct Manifest {
 impl Manifest {
     /// Checks every edge and every equation. Errors: `E0505` naming each step whose sums do not close.
     pub fn verify(&self) -> Result<(), Error> {
-        match Error::all(self.steps.iter().filter_map(|step| step.imbalance().map(|m| unbalanced(step, m)))) {
+        match Error::all(
+            self.steps
+                .iter()
+                .filter_map(|step| step.imbalance().map(|m| unbalanced(step, m))),
+        ) {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -153,10 +157,13 @@ impl Manifest {
 }
 
 fn unbalanced(step: &StepRecord, message: String) -> Error {
-    Error::new(Code::E0505, format!("rows of step `{}` are not accounted for", step.node))
-        .at_node(&step.node)
-        .with_detail(message)
-        .with_hint("do not trust this run's result; run it again, and report it with run.json")
+    Error::new(
+        Code::E0505,
+        format!("rows of step `{}` are not accounted for", step.node),
+    )
+    .at_node(&step.node)
+    .with_detail(message)
+    .with_hint("do not trust this run's result; run it again, and report it with run.json")
 }
 
 impl StepRecord {
@@ -165,7 +172,10 @@ impl StepRecord {
         if !self.partial_read {
             for edge in &self.rows_in {
                 if edge.emitted != edge.received {
-                    return Some(format!("`{}` emitted {} rows, {} arrived.", edge.from, edge.emitted, edge.received));
+                    return Some(format!(
+                        "`{}` emitted {} rows, {} arrived.",
+                        edge.from, edge.emitted, edge.received
+                    ));
                 }
             }
         }
@@ -204,7 +214,11 @@ mod tests {
             node: "n".into(),
             operator: "filter".into(),
             kind,
-            rows_in: vec![EdgeCount { from: "m".into(), emitted, received }],
+            rows_in: vec![EdgeCount {
+                from: "m".into(),
+                emitted,
+                received,
+            }],
             rows_out: out,
             bytes: 0,
             filtered: 0,
@@ -235,9 +249,20 @@ mod tests {
     #[test]
     fn a_load_must_close() {
         let mut load = step(StepKind::Load, 10, 10, 10);
-        load.load = Some(LoadRecord { inserted: 7, updated: 1, unchanged: 1, ..Default::default() });
+        load.load = Some(LoadRecord {
+            inserted: 7,
+            updated: 1,
+            unchanged: 1,
+            ..Default::default()
+        });
         assert!(load.imbalance().is_some());
-        load.load = Some(LoadRecord { inserted: 7, updated: 1, unchanged: 1, superseded: 1, ..Default::default() });
+        load.load = Some(LoadRecord {
+            inserted: 7,
+            updated: 1,
+            unchanged: 1,
+            superseded: 1,
+            ..Default::default()
+        });
         assert!(load.imbalance().is_none());
     }
 }

@@ -13,7 +13,8 @@ pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
         .filter_map(|candidate| {
             let other = candidate.to_lowercase();
             let distance = strsim::damerau_levenshtein(&lower, &other);
-            let part = lower.len() >= 4 && (other.contains(&lower) || lower.contains(&other)) && other.len() >= 4;
+            let part =
+                lower.len() >= 4 && (other.contains(&lower) || lower.contains(&other)) && other.len() >= 4;
             (distance <= limit || part).then_some((distance, candidate))
         })
         .min_by_key(|(distance, _)| *distance)
@@ -27,8 +28,17 @@ pub fn did_you_mean<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a s
         Some(name) => format!("did you mean `{name}`?"),
         None if all.is_empty() => "there is nothing to choose from".to_owned(),
         None => {
-            let shown = all.iter().take(20).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-            let more = if all.len() > 20 { format!(" and {} more", all.len() - 20) } else { String::new() };
+            let shown = all
+                .iter()
+                .take(20)
+                .map(|n| format!("`{n}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let more = if all.len() > 20 {
+                format!(" and {} more", all.len() - 20)
+            } else {
+                String::new()
+            };
             format!("known names: {shown}{more}")
         }
     }

@@ -44,7 +44,9 @@ impl Position {
         serde_json::from_str(text).map(Position).map_err(|cause| {
             crate::Error::new(crate::Code::E0503, "cannot read a stored position")
                 .with_cause(&cause)
-                .with_hint("the position was not written by this version of SynqX; use the version that wrote it")
+                .with_hint(
+                    "the position was not written by this version of SynqX; use the version that wrote it",
+                )
         })
     }
 }

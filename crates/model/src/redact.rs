@@ -11,7 +11,15 @@ pub const MASK: &str = "••••••";
 const MIN_LEN: usize = 6;
 
 const SECRET_KEYS: [&str; 10] = [
-    "password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "private_key", "credential",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "authorization",
+    "private_key",
+    "credential",
     "passphrase",
 ];
 
@@ -31,7 +39,12 @@ impl Redactor {
         if value.len() < MIN_LEN {
             return;
         }
-        let mut forms = vec![value.to_owned(), percent_encode(value), base64(value.as_bytes()), hex(value.as_bytes())];
+        let mut forms = vec![
+            value.to_owned(),
+            percent_encode(value),
+            base64(value.as_bytes()),
+            hex(value.as_bytes()),
+        ];
         forms.extend(value.lines().filter(|l| l.len() >= MIN_LEN).map(str::to_owned));
         if let Ok(json) = serde_json::to_string(value) {
             forms.push(json.trim_matches('"').to_owned());
@@ -66,7 +79,9 @@ impl Redactor {
             serde_json::Value::Object(map) => {
                 for (key, item) in map.iter_mut() {
                     match item.as_str() {
-                        Some(text) if is_secret_key(key) && !text.starts_with("secret://") => *item = MASK.into(),
+                        Some(text) if is_secret_key(key) && !text.starts_with("secret://") => {
+                            *item = MASK.into()
+                        }
                         _ => self.clean_json(item),
                     }
                 }
@@ -89,9 +104,14 @@ pub fn mask_urls(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         out.push_str(head);
-        let end = tail.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`')).unwrap_or(tail.len());
+        let end = tail
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`'))
+            .unwrap_or(tail.len());
         let authority = &tail[..end];
-        match authority.rfind('@').and_then(|at| authority[..at].find(':').map(|colon| (colon, at))) {
+        match authority
+            .rfind('@')
+            .and_then(|at| authority[..at].find(':').map(|colon| (colon, at)))
+        {
             Some((colon, at)) => {
                 out.push_str(&authority[..=colon]);
                 out.push_str(MASK);
@@ -142,7 +162,13 @@ mod tests {
     fn hides_every_form_of_a_secret() {
         let redactor = Redactor::default();
         redactor.register("p@ss word\"1");
-        for form in ["p@ss word\"1", "p%40ss%20word%221", "cEBzcyB3b3JkIjE=", "70407373", "p@ss word\\\"1"] {
+        for form in [
+            "p@ss word\"1",
+            "p%40ss%20word%221",
+            "cEBzcyB3b3JkIjE=",
+            "70407373",
+            "p@ss word\\\"1",
+        ] {
             let clean = redactor.clean(&format!("before {form} after"));
             if form == "70407373" {
                 continue; // a part of the hex form is not the form
@@ -154,14 +180,21 @@ mod tests {
     #[test]
     fn hides_url_passwords_it_was_never_told() {
         let clean = mask_urls("cannot reach postgres://etl:s3cr@t@db:5432/mart, or https://a.b/c");
-        assert_eq!(clean, format!("cannot reach postgres://etl:{MASK}@db:5432/mart, or https://a.b/c"));
+        assert_eq!(
+            clean,
+            format!("cannot reach postgres://etl:{MASK}@db:5432/mart, or https://a.b/c")
+        );
     }
 
     #[test]
     fn keeps_references_and_hides_values_in_json() {
         let redactor = Redactor::default();
-        let mut value = serde_json::json!({"password": "x", "nested": [{"token": "secret://env/T"}], "port": 1});
+        let mut value =
+            serde_json::json!({"password": "x", "nested": [{"token": "secret://env/T"}], "port": 1});
         redactor.clean_json(&mut value);
-        assert_eq!(value, serde_json::json!({"password": MASK, "nested": [{"token": "secret://env/T"}], "port": 1}));
+        assert_eq!(
+            value,
+            serde_json::json!({"password": MASK, "nested": [{"token": "secret://env/T"}], "port": 1})
+        );
     }
 }

@@ -42,7 +42,11 @@ impl ByteSize {
         let unit = lower[digits..].trim();
         let factor = match unit {
             "" => 1,
-            _ => UNITS.iter().find(|(name, _)| *name == unit).map(|(_, f)| *f).ok_or_else(wrong)?,
+            _ => UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .map(|(_, f)| *f)
+                .ok_or_else(wrong)?,
         };
         number.checked_mul(factor).map(ByteSize).ok_or_else(wrong)
     }
@@ -65,7 +69,11 @@ pub fn human_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
         }
         value /= 1024.0;
     }
@@ -89,7 +97,10 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(millis)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 /// A duration in the largest unit that holds it exactly.
@@ -129,7 +140,9 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map(Span).map_err(|e| serde::de::Error::custom(e.message()))
+        parse_duration(&text)
+            .map(Span)
+            .map_err(|e| serde::de::Error::custom(e.message()))
     }
 }
 

@@ -39,7 +39,9 @@ pub fn annotate(field: Field, key: &str, value: impl Into<String>) -> Field {
 /// The native type of a field, if it comes from this system.
 pub fn native<'a>(field: &'a Field, system: &str) -> Option<&'a str> {
     let metadata: &HashMap<String, String> = field.metadata();
-    (metadata.get(SYSTEM).map(String::as_str) == Some(system)).then(|| metadata.get(NATIVE).map(String::as_str)).flatten()
+    (metadata.get(SYSTEM).map(String::as_str) == Some(system))
+        .then(|| metadata.get(NATIVE).map(String::as_str))
+        .flatten()
 }
 
 /// Whether a field is JSON text.

@@ -31,7 +31,11 @@ impl Budget {
 
     /// A budget of `limit` bytes.
     pub fn new(limit: ByteSize) -> Self {
-        Budget(Arc::new(Inner { limit: limit.0, used: AtomicU64::new(0), peak: AtomicU64::new(0) }))
+        Budget(Arc::new(Inner {
+            limit: limit.0,
+            used: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+        }))
     }
 
     /// Bytes in all.
@@ -61,9 +65,12 @@ impl Budget {
 
     /// Takes bytes if they fit.
     pub fn try_take(&self, bytes: u64) -> bool {
-        let taken = self.0.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= self.0.limit)
-        });
+        let taken = self
+            .0
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.0.limit)
+            });
         if let Ok(before) = taken {
             self.0.peak.fetch_max(before + bytes, Ordering::Relaxed);
         }
@@ -78,13 +85,21 @@ impl Budget {
 
     /// Gives bytes back.
     pub fn give(&self, bytes: u64) {
-        let _ = self.0.used.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| Some(used.saturating_sub(bytes)));
+        let _ = self
+            .0
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| {
+                Some(used.saturating_sub(bytes))
+            });
     }
 
     /// Reserves bytes until the guard drops. Errors: `E0804`.
     pub fn reserve(&self, who: &str, bytes: u64) -> Result<Reservation> {
         if self.try_take(bytes) {
-            return Ok(Reservation { budget: self.clone(), bytes });
+            return Ok(Reservation {
+                budget: self.clone(),
+                bytes,
+            });
         }
         Err(self.exhausted(who, bytes))
     }
@@ -92,18 +107,39 @@ impl Budget {
     /// The error for `who` asking for `bytes` that do not fit.
     pub fn exhausted(&self, who: &str, bytes: u64) -> Error {
         use synqx_model::size::human_bytes;
-        Error::new(Code::E0804, format!("the memory budget of {} does not hold {who}", ByteSize(self.limit())))
-            .with_detail(format!("It asked for {} more; {} are in use.", human_bytes(bytes), human_bytes(self.used())))
-            .with_hint(format!("run with `--memory {}`", ByteSize((self.limit() * 2).next_multiple_of(1 << 20))))
+        Error::new(
+            Code::E0804,
+            format!(
+                "the memory budget of {} does not hold {who}",
+                ByteSize(self.limit())
+            ),
+        )
+        .with_detail(format!(
+            "It asked for {} more; {} are in use.",
+            human_bytes(bytes),
+            human_bytes(self.used())
+        ))
+        .with_hint(format!(
+            "run with `--memory {}`",
+            ByteSize((self.limit() * 2).next_multiple_of(1 << 20))
+        ))
     }
 
     /// The error for a row that is larger than [`Budget::row_limit`].
     pub fn row_too_large(&self, column: &str, place: &str, bytes: u64) -> Error {
         use synqx_model::size::human_bytes;
         let needed = ByteSize((bytes * 4).next_multiple_of(1 << 30));
-        Error::new(Code::E0805, format!("a value of column `{column}` is larger than a quarter of the memory budget ({place})"))
-            .with_detail(format!("It has at least {}; the budget of {} moves rows of up to {}.", human_bytes(bytes), ByteSize(self.limit()), human_bytes(self.row_limit())))
-            .with_hint(format!("run with `--memory {needed}`, or leave the column out"))
+        Error::new(
+            Code::E0805,
+            format!("a value of column `{column}` is larger than a quarter of the memory budget ({place})"),
+        )
+        .with_detail(format!(
+            "It has at least {}; the budget of {} moves rows of up to {}.",
+            human_bytes(bytes),
+            ByteSize(self.limit()),
+            human_bytes(self.row_limit())
+        ))
+        .with_hint(format!("run with `--memory {needed}`, or leave the column out"))
     }
 }
 

@@ -147,12 +147,22 @@ pub struct Finding {
 impl Finding {
     /// Something that is well.
     pub fn good(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Finding { name: name.into(), ok: true, detail: detail.into(), hint: None }
+        Finding {
+            name: name.into(),
+            ok: true,
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     /// Something that is not; takes message and hint from the error.
     pub fn bad(name: impl Into<String>, error: &synqx_model::Error) -> Self {
-        Finding { name: name.into(), ok: false, detail: error.to_string(), hint: error.hint().map(str::to_owned) }
+        Finding {
+            name: name.into(),
+            ok: false,
+            detail: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+        }
     }
 }
 

@@ -35,7 +35,9 @@ impl Sender {
     /// Sends a batch, waiting for room. `false` when nobody listens any more.
     pub fn send(&self, batch: RecordBatch) -> Result<bool> {
         let bytes = batch_bytes(&batch);
-        let units = u32::try_from(bytes / UNIT + 1).unwrap_or(u32::MAX).min(self.capacity);
+        let units = u32::try_from(bytes / UNIT + 1)
+            .unwrap_or(u32::MAX)
+            .min(self.capacity);
         let room = Arc::clone(&self.room);
         let items = self.items.clone();
         let permit = self.runtime.block_on(async move {
@@ -45,8 +47,17 @@ impl Sender {
             }
         });
         let Some(permit) = permit else { return Ok(false) };
-        let held = self.budget.reserve("batches waiting to be processed", bytes as u64)?;
-        Ok(self.items.send(Item { batch: Ok(batch), _permit: Some(permit), _held: Some(held) }).is_ok())
+        let held = self
+            .budget
+            .reserve("batches waiting to be processed", bytes as u64)?;
+        Ok(self
+            .items
+            .send(Item {
+                batch: Ok(batch),
+                _permit: Some(permit),
+                _held: Some(held),
+            })
+            .is_ok())
     }
 }
 
@@ -57,7 +68,9 @@ pub fn spawn_reader(
     capacity: usize,
     read: impl FnOnce(&Sender) -> Result<()> + Send + 'static,
 ) -> BatchStream {
-    let units = u32::try_from(capacity / UNIT).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
+    let units = u32::try_from(capacity / UNIT)
+        .unwrap_or(u32::MAX >> 4)
+        .clamp(1, u32::MAX >> 4);
     let (items, mut received) = mpsc::unbounded_channel::<Item>();
     let sender = Sender {
         items: items.clone(),
@@ -69,17 +82,26 @@ pub fn spawn_reader(
     let task = tokio::task::spawn_blocking(move || {
         let outcome = read(&sender);
         if let Err(error) = outcome {
-            let _ = sender.items.send(Item { batch: Err(error), _permit: None, _held: None });
+            let _ = sender.items.send(Item {
+                batch: Err(error),
+                _permit: None,
+                _held: None,
+            });
         }
     });
     drop(items);
-    let stream = futures::stream::poll_fn(move |context| received.poll_recv(context).map(|item| item.map(|i| i.batch)));
-    let watched = stream.chain(futures::stream::once(async move {
-        match task.await {
-            Ok(()) => None,
-            Err(failure) => Some(Err(Error::bug(format!("a reader thread stopped: {failure}")))),
-        }
-    }).filter_map(|item: Option<Result<RecordBatch>>| async move { item }));
+    let stream = futures::stream::poll_fn(move |context| {
+        received.poll_recv(context).map(|item| item.map(|i| i.batch))
+    });
+    let watched = stream.chain(
+        futures::stream::once(async move {
+            match task.await {
+                Ok(()) => None,
+                Err(failure) => Some(Err(Error::bug(format!("a reader thread stopped: {failure}")))),
+            }
+        })
+        .filter_map(|item: Option<Result<RecordBatch>>| async move { item }),
+    );
     Box::pin(watched)
 }
 
@@ -110,7 +132,12 @@ mod tests {
             }
             Ok(())
         });
-        let rows: usize = stream.map(|b| b.expect("a batch").num_rows()).collect::<Vec<_>>().await.iter().sum();
+        let rows: usize = stream
+            .map(|b| b.expect("a batch").num_rows())
+            .collect::<Vec<_>>()
+            .await
+            .iter()
+            .sum();
         assert_eq!(rows, 819_200);
         assert!(budget.peak() <= (512 << 10), "{} bytes waited", budget.peak());
         assert_eq!(budget.used(), 0);

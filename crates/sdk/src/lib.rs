@@ -18,17 +18,21 @@ pub mod read;
 pub mod registry;
 pub mod resolve;
 pub mod text;
-pub mod types;
+pub mod type_names;
 pub mod write;
 
 pub use budget::{Budget, Reservation};
-pub use connector::{Asset, AssetKind, Connection, Connector, ConnectorSpec, Env, Finding, Role, TableSchema};
+pub use connector::{
+    Asset, AssetKind, Connection, Connector, ConnectorSpec, Env, Finding, Role, TableSchema,
+};
 pub use limits::{Delivery, FenceKind, Limits};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};
 pub use probe::{Effect, Moment, Probe};
 pub use read::{BatchStream, Dataset, Partition, ReadPlan, Reader, Scan, Source};
 pub use registry::Registry;
 pub use resolve::Resolve;
+pub use type_names as types;
 pub use write::{
-    Action, Committed, Destination, FenceClaim, Load, OrderBy, Preparation, PublishPath, Receipt, Target, Writer, Written,
+    Action, Committed, Destination, FenceClaim, Load, OrderBy, Preparation, PublishPath, Receipt, Target,
+    Writer, Written,
 };

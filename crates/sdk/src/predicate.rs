@@ -181,12 +181,20 @@ impl fmt::Display for Predicate {
         let not = |negated: bool| if negated { " NOT" } else { "" };
         match self {
             Predicate::Compare { column, op, literal } => write!(f, "{column} {} {literal}", op.as_sql()),
-            Predicate::In { column, literals, negated } => {
+            Predicate::In {
+                column,
+                literals,
+                negated,
+            } => {
                 let items: Vec<_> = literals.iter().map(ToString::to_string).collect();
                 write!(f, "{column}{} IN ({})", not(*negated), items.join(", "))
             }
             Predicate::IsNull { column, negated } => write!(f, "{column} IS{} NULL", not(*negated)),
-            Predicate::Like { column, pattern, negated } => write!(f, "{column}{} LIKE '{pattern}'", not(*negated)),
+            Predicate::Like {
+                column,
+                pattern,
+                negated,
+            } => write!(f, "{column}{} LIKE '{pattern}'", not(*negated)),
             Predicate::And(parts) => list(f, parts, "AND"),
             Predicate::Or(parts) => list(f, parts, "OR"),
             Predicate::Not(part) => write!(f, "NOT ({part})"),

@@ -34,7 +34,10 @@ pub struct Dataset {
 impl Dataset {
     /// An asset without options.
     pub fn asset(name: impl Into<String>) -> Self {
-        Dataset { asset: Some(name.into()), ..Default::default() }
+        Dataset {
+            asset: Some(name.into()),
+            ..Default::default()
+        }
     }
 
     /// What messages call it.

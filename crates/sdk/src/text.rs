@@ -37,7 +37,11 @@ pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_index + 2) / 5 + 1) as u32;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 } as u32;
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    } as u32;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -57,7 +61,10 @@ fn parse_year(text: &str) -> Option<(i64, &str)> {
         b'+' => (1, &text[1..]),
         _ => (1, text),
     };
-    let end = digits.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
+    let end = digits
+        .bytes()
+        .position(|b| !b.is_ascii_digit())
+        .unwrap_or(digits.len());
     let signed = digits.len() != text.len();
     if end < 4 || (end > 4 && !signed) || end > 7 {
         return None;
@@ -87,7 +94,12 @@ fn parse_clock(text: &str) -> Option<(i64, &str)> {
                 return None;
             }
             for i in 0..6 {
-                micros = micros * 10 + if i < digits { i64::from(bytes[9 + i] - b'0') } else { 0 };
+                micros = micros * 10
+                    + if i < digits {
+                        i64::from(bytes[9 + i] - b'0')
+                    } else {
+                        0
+                    };
             }
             at = 9 + digits;
         }
@@ -95,7 +107,10 @@ fn parse_clock(text: &str) -> Option<(i64, &str)> {
     if second > 59 {
         return None;
     }
-    Some((i64::from(hour * 3600 + minute * 60 + second) * 1_000_000 + micros, &text[at..]))
+    Some((
+        i64::from(hour * 3600 + minute * 60 + second) * 1_000_000 + micros,
+        &text[at..],
+    ))
 }
 
 /// Reads `13:05`, `13:05:09`, `13:05:09.25` as microseconds since midnight.
@@ -115,7 +130,8 @@ pub struct TextTimestamp {
 impl TextTimestamp {
     /// Microseconds since 1970-01-01T00:00:00 UTC, when the text has an offset.
     pub fn instant(&self) -> Option<i64> {
-        self.offset.and_then(|offset| self.local.checked_sub(i64::from(offset) * 1_000_000))
+        self.offset
+            .and_then(|offset| self.local.checked_sub(i64::from(offset) * 1_000_000))
     }
 }
 
@@ -170,7 +186,11 @@ pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i256> {
         return None;
     }
     let text = format!("{}{whole}{kept:0<scale$}", if negative { "-" } else { "" });
-    i256::from_string(if text.is_empty() || text == "-" { "0" } else { &text })
+    i256::from_string(if text.is_empty() || text == "-" {
+        "0"
+    } else {
+        &text
+    })
 }
 
 /// `2013-01-31`; years outside 0000–9999 carry a sign.
@@ -189,7 +209,12 @@ fn render_year(year: i64) -> String {
 /// `13:05:09`, with a fraction only when there is one.
 pub fn render_time(micros: i64) -> String {
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let clock = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
     if fraction == 0 {
         return clock;
     }
@@ -199,7 +224,10 @@ pub fn render_time(micros: i64) -> String {
 
 /// `2013-01-31 13:05:09` (`T` and `Z` for an instant: `2013-01-31T13:05:09Z`).
 pub fn render_timestamp(micros: i64, zoned: bool) -> String {
-    let (days, clock) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
+    let (days, clock) = (
+        micros.div_euclid(86_400_000_000),
+        micros.rem_euclid(86_400_000_000),
+    );
     if zoned {
         format!("{}T{}Z", render_date(days), render_time(clock))
     } else {
@@ -213,11 +241,27 @@ mod tests {
 
     #[test]
     fn dates_read_what_they_print_over_the_whole_range() {
-        for days in (-3_000_000..3_000_000).step_by(977).chain([0, -1, 59, 60, 11_016, -719_528, -719_529]) {
-            assert_eq!(parse_date(&render_date(days)), i32::try_from(days).ok(), "{}", render_date(days));
+        for days in (-3_000_000..3_000_000)
+            .step_by(977)
+            .chain([0, -1, 59, 60, 11_016, -719_528, -719_529])
+        {
+            assert_eq!(
+                parse_date(&render_date(days)),
+                i32::try_from(days).ok(),
+                "{}",
+                render_date(days)
+            );
         }
         assert_eq!(render_date(0), "1970-01-01");
-        for wrong in ["2013-02-29", "2013-1-01", "13-01-01", "2013-13-01", "2013-01-32", "2013-01-01x", ""] {
+        for wrong in [
+            "2013-02-29",
+            "2013-1-01",
+            "13-01-01",
+            "2013-13-01",
+            "2013-01-32",
+            "2013-01-01x",
+            "",
+        ] {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }
     }
@@ -230,7 +274,12 @@ mod tests {
         assert_eq!(zoned.instant(), Some(naive.local + 250_000 - 7_200_000_000));
         assert_eq!(render_timestamp(naive.local, false), "2013-01-01 05:00:00");
         assert_eq!(render_timestamp(-1, true), "1969-12-31T23:59:59.999999Z");
-        for wrong in ["2013-01-01", "2013-01-01 25:00:00", "2013-01-01 05:00:00.1234567", "2013-01-01 05:00:00 x"] {
+        for wrong in [
+            "2013-01-01",
+            "2013-01-01 25:00:00",
+            "2013-01-01 05:00:00.1234567",
+            "2013-01-01 05:00:00 x",
+        ] {
             assert_eq!(parse_timestamp(wrong), None, "{wrong}");
         }
     }

@@ -69,7 +69,10 @@ impl OrderBy {
                 return OrderBy { column, descending };
             }
         }
-        OrderBy { column: trimmed.to_owned(), descending: false }
+        OrderBy {
+            column: trimmed.to_owned(),
+            descending: false,
+        }
     }
 }
 
@@ -159,7 +162,12 @@ pub trait Destination: Send + Sync {
 
     /// Raises the fence, waits for an in-flight commit of the stream to be decided, sweeps leftovers of the stream,
     /// reads what is stored. Errors: `E0311` the target is no longer as prepared, `E0312`, `E0504`.
-    async fn begin(&self, target: &Target, prepared: &Preparation, claim: FenceClaim) -> Result<Box<dyn Load>>;
+    async fn begin(
+        &self,
+        target: &Target,
+        prepared: &Preparation,
+        claim: FenceClaim,
+    ) -> Result<Box<dyn Load>>;
 }
 
 /// A load that has begun.

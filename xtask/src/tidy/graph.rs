@@ -19,7 +19,7 @@ const CONNECTORS: &str = "crates/connectors/";
 const ANY_CONNECTOR: &str = "connectors/*";
 
 /// What each crate may name, from the top down. A row may name crates that do not exist yet.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     (
         "synqx-cli",
         &[
@@ -44,13 +44,19 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("synqx-secrets", &["sdk", "model"]),
     (ANY_CONNECTOR, &["sdk", "model"]),
     ("synqx-http", &["sdk", "model"]),
+    ("synqx-testkit", &["sdk", "model"]),
     ("synqx-sdk", &["model"]),
     ("synqx-model", &[]),
     ("xtask", &[]),
 ];
 
 /// What tests may name on top of that.
-const ALLOWED_IN_TESTS: [(&str, &[&str]); 1] = [("synqx-engine", &[ANY_CONNECTOR])];
+const ALLOWED_IN_TESTS: [(&str, &[&str]); 4] = [
+    ("synqx-cli", &["testkit"]),
+    ("synqx-engine", &["testkit", ANY_CONNECTOR]),
+    ("synqx-plan", &["testkit"]),
+    (ANY_CONNECTOR, &["testkit"]),
+];
 
 /// Crates that must not be reachable through normal dependencies. A final `*` stands for any ending.
 const ABSENT: [(&str, &[&str]); 2] = [
@@ -425,12 +431,16 @@ mod tests {
 
     #[test]
     fn the_intended_edges_pass_and_a_new_crate_must_state_its_place() {
-        let engine: Row<'_> = (
-            "synqx-engine",
-            Some("crates/engine"),
-            &[("synqx-sdk", None), ("synqx-files", Some("dev"))],
-        );
-        assert_eq!(direction(&graph(&[MODEL, SDK, FILES, engine])), []);
+        let tests: &[(&str, Option<&str>)] = &[
+            ("synqx-sdk", None),
+            ("synqx-files", Some("dev")),
+            ("synqx-testkit", Some("dev")),
+        ];
+        let engine: Row<'_> = ("synqx-engine", Some("crates/engine"), tests);
+        let kit: Row<'_> = ("synqx-testkit", Some("crates/testkit"), &[("synqx-sdk", None)]);
+        assert_eq!(direction(&graph(&[MODEL, SDK, FILES, kit, engine])), []);
+        let built_in: Row<'_> = ("synqx-engine", Some("crates/engine"), &[("synqx-testkit", None)]);
+        assert_eq!(direction(&graph(&[kit, SDK, MODEL, built_in])).len(), 1);
         let new: Row<'_> = ("synqx-new", Some("crates/new"), &[]);
         assert!(said(&direction(&graph(&[new])))[0].contains("has no row"));
     }

@@ -10,7 +10,11 @@ fn spec(nodes: &str) -> PipelineSpec {
 }
 
 fn codes(nodes: &str) -> Vec<&'static str> {
-    Graph::build(&spec(nodes)).expect_err("a fault").iter().map(|e| e.code().as_str()).collect()
+    Graph::build(&spec(nodes))
+        .expect_err("a fault")
+        .iter()
+        .map(|e| e.code().as_str())
+        .collect()
 }
 
 const A: &str = "  a: {extract: {from: x, asset: a.csv}}\n  b: {extract: {from: x, asset: b.csv}}\n";
@@ -47,21 +51,42 @@ fn unknown_inputs_are_all_reported_with_the_nearest_name() {
 
 #[test]
 fn loads_need_inputs_and_nodes_need_consumers() {
-    assert_eq!(codes(&format!("{A}  out: {{load: {{to: x, asset: o}}}}")), ["E0106"]);
-    assert_eq!(codes(&format!("{A}  out: {{load: {{input: a, to: x, asset: o}}}}")), ["E0107"]);
+    assert_eq!(
+        codes(&format!("{A}  out: {{load: {{to: x, asset: o}}}}")),
+        ["E0106"]
+    );
+    assert_eq!(
+        codes(&format!("{A}  out: {{load: {{input: a, to: x, asset: o}}}}")),
+        ["E0107"]
+    );
     assert_eq!(codes("  a: {extract: {from: x, asset: a.csv}}"), ["E0106"]);
 }
 
 #[test]
 fn a_switch_is_read_by_branch() {
     let switch = "  a: {extract: {from: x, asset: a}}\n  s: {switch: {input: a, cases: [{when: 'k > 1', to: big}], else: small}}\n";
-    let good = format!("{switch}  o1: {{load: {{input: s.big, to: x, asset: o}}}}\n  o2: {{load: {{input: s.small, to: x, asset: p}}}}");
+    let good = format!(
+        "{switch}  o1: {{load: {{input: s.big, to: x, asset: o}}}}\n  o2: {{load: {{input: s.small, to: x, asset: p}}}}"
+    );
     assert!(Graph::build(&spec(&good)).is_ok());
-    assert_eq!(codes(&format!("{switch}  o1: {{load: {{input: s, to: x, asset: o}}}}")), ["E0105"]);
-    assert_eq!(codes(&format!("{switch}  o1: {{load: {{input: s.bgi, to: x, asset: o}}}}")), ["E0105"]);
+    assert_eq!(
+        codes(&format!("{switch}  o1: {{load: {{input: s, to: x, asset: o}}}}")),
+        ["E0105"]
+    );
+    assert_eq!(
+        codes(&format!(
+            "{switch}  o1: {{load: {{input: s.bgi, to: x, asset: o}}}}"
+        )),
+        ["E0105"]
+    );
 }
 
 #[test]
 fn sql_must_be_one_select() {
-    assert_eq!(codes(&format!("{A}  j: {{sql: 'delete from a'}}\n  out: {{load: {{input: j, to: x, asset: o}}}}")), ["E0801"]);
+    assert_eq!(
+        codes(&format!(
+            "{A}  j: {{sql: 'delete from a'}}\n  out: {{load: {{input: j, to: x, asset: o}}}}"
+        )),
+        ["E0801"]
+    );
 }

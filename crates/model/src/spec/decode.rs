@@ -12,7 +12,15 @@ use super::{ConnectionSpec, LATER_OPERATORS, Node, Operator, PipelineSpec};
 use crate::nearest::did_you_mean;
 use crate::{Code, Error, Result};
 
-const TOP_KEYS: [&str; 7] = ["id", "name", "description", "schedule", "connections", "quarantine", "nodes"];
+const TOP_KEYS: [&str; 7] = [
+    "id",
+    "name",
+    "description",
+    "schedule",
+    "connections",
+    "quarantine",
+    "nodes",
+];
 const NODE_KEYS: [&str; 3] = ["name", "retry", "timeout"];
 
 /// Decodes a value into a type whose struct refuses unknown keys. `place` names it in errors: `E0102`, `E0103`.
@@ -30,15 +38,29 @@ fn explain(text: &str, place: &str) -> Error {
     let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
     let unknown_key = text.contains("unknown field `");
     if unknown_key || text.contains("unknown variant `") {
-        let start = quoted.iter().position(|q| text.contains(&format!("unknown field `{q}`")) || text.contains(&format!("unknown variant `{q}`"))).unwrap_or(0);
+        let start = quoted
+            .iter()
+            .position(|q| {
+                text.contains(&format!("unknown field `{q}`"))
+                    || text.contains(&format!("unknown variant `{q}`"))
+            })
+            .unwrap_or(0);
         let (wanted, known) = (quoted[start], &quoted[start + 1..]);
-        let (code, what) = if unknown_key { (Code::E0102, "unknown key") } else { (Code::E0103, "unknown word") };
+        let (code, what) = if unknown_key {
+            (Code::E0102, "unknown key")
+        } else {
+            (Code::E0103, "unknown word")
+        };
         return Error::new(code, format!("{what} `{wanted}` in {place}"))
             .with_hint(did_you_mean(wanted, known.iter().copied()));
     }
-    if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        return Error::new(Code::E0103, format!("{place} lacks the key `{field}`"))
-            .with_hint(format!("add `{field}: …`; `synqx explain E0103` shows where each operator's keys are listed"));
+    if let Some(field) = text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next())
+    {
+        return Error::new(Code::E0103, format!("{place} lacks the key `{field}`")).with_hint(format!(
+            "add `{field}: …`; `synqx explain E0103` shows where each operator's keys are listed"
+        ));
     }
     Error::new(Code::E0103, format!("wrong value in {place}"))
         .with_detail(format!("{}.", text.trim_end_matches('.')))
@@ -77,8 +99,13 @@ pub(super) fn document(value: Value) -> Result<PipelineSpec> {
     unknown_keys(&top, &TOP_KEYS, "the document", &mut findings);
     let name = match top.shift_remove("name") {
         Some(Value::String(name)) if !name.trim().is_empty() => Some(name),
-        Some(_) => findings.keep(Err(Error::new(Code::E0103, "`name` of the document is not a text").with_hint("write `name: my_pipeline`"))),
-        None => findings.keep(Err(Error::new(Code::E0103, "the document lacks the key `name`").with_hint("add `name: my_pipeline` at the top"))),
+        Some(_) => findings.keep(Err(Error::new(
+            Code::E0103,
+            "`name` of the document is not a text",
+        )
+        .with_hint("write `name: my_pipeline`"))),
+        None => findings.keep(Err(Error::new(Code::E0103, "the document lacks the key `name`")
+            .with_hint("add `name: my_pipeline` at the top"))),
     };
     let id = optional(&mut top, "id", "`id`", &mut findings);
     let description = optional(&mut top, "description", "`description`", &mut findings);
@@ -86,7 +113,15 @@ pub(super) fn document(value: Value) -> Result<PipelineSpec> {
     let quarantine = optional(&mut top, "quarantine", "`quarantine`", &mut findings);
     let connections = connections(top.shift_remove("connections"), &mut findings);
     let nodes = nodes(top.shift_remove("nodes"), &mut findings);
-    let spec = name.map(|name| PipelineSpec { id, name, description, schedule, connections, quarantine, nodes });
+    let spec = name.map(|name| PipelineSpec {
+        id,
+        name,
+        description,
+        schedule,
+        connections,
+        quarantine,
+        nodes,
+    });
     findings.finish(spec)
 }
 
@@ -99,7 +134,12 @@ fn unknown_keys(map: &Map<String, Value>, known: &[&str], place: &str, findings:
     }
 }
 
-fn optional<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str, place: &str, findings: &mut Findings) -> Option<T> {
+fn optional<T: DeserializeOwned>(
+    map: &mut Map<String, Value>,
+    key: &str,
+    place: &str,
+    findings: &mut Findings,
+) -> Option<T> {
     match map.shift_remove(key) {
         None | Some(Value::Null) => None,
         Some(value) => findings.keep(decode(value, place)),
@@ -108,16 +148,21 @@ fn optional<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str, place:
 
 fn connections(value: Option<Value>, findings: &mut Findings) -> BTreeMap<String, ConnectionSpec> {
     let mut connections = BTreeMap::new();
-    let Some(map) = as_map(value, "connections", findings) else { return connections };
+    let Some(map) = as_map(value, "connections", findings) else {
+        return connections;
+    };
     for (name, value) in map {
-        let Some(mut config) = as_map(Some(value), &format!("connections.{name}"), findings) else { continue };
+        let Some(mut config) = as_map(Some(value), &format!("connections.{name}"), findings) else {
+            continue;
+        };
         match config.shift_remove("type") {
             Some(Value::String(kind)) => {
                 connections.insert(name, ConnectionSpec { kind, config });
             }
             _ => findings.push(
-                Error::new(Code::E0103, format!("connections.{name} lacks the key `type`"))
-                    .with_hint("say which connector it is, such as `type: local_file`; `synqx connectors` lists them"),
+                Error::new(Code::E0103, format!("connections.{name} lacks the key `type`")).with_hint(
+                    "say which connector it is, such as `type: local_file`; `synqx connectors` lists them",
+                ),
             ),
         }
     }
@@ -129,7 +174,10 @@ fn as_map(value: Option<Value>, place: &str, findings: &mut Findings) -> Option<
         None | Some(Value::Null) => None,
         Some(Value::Object(map)) => Some(map),
         Some(_) => {
-            findings.push(Error::new(Code::E0103, format!("{place} is not a map")).with_hint("write `key: value` pairs"));
+            findings.push(
+                Error::new(Code::E0103, format!("{place} is not a map"))
+                    .with_hint("write `key: value` pairs"),
+            );
             None
         }
     }
@@ -143,21 +191,29 @@ fn nodes(value: Option<Value>, findings: &mut Findings) -> Vec<Node> {
         );
         return Vec::new();
     };
-    map.into_iter().filter_map(|(id, value)| node(id, value, findings)).collect()
+    map.into_iter()
+        .filter_map(|(id, value)| node(id, value, findings))
+        .collect()
 }
 
 /// Decodes one node; every error found is filed under its id.
 pub(super) fn node(id: String, value: Value, findings: &mut Findings) -> Option<Node> {
     let mut inner = Findings::default();
     let place = format!("nodes.{id}");
-    let decoded = as_map(Some(value), &place, &mut inner).and_then(|map| node_from_map(&id, map, &place, &mut inner));
+    let decoded =
+        as_map(Some(value), &place, &mut inner).and_then(|map| node_from_map(&id, map, &place, &mut inner));
     for error in inner.0 {
         findings.push(error.at_node(&id));
     }
     decoded
 }
 
-fn node_from_map(id: &str, mut map: Map<String, Value>, place: &str, findings: &mut Findings) -> Option<Node> {
+fn node_from_map(
+    id: &str,
+    mut map: Map<String, Value>,
+    place: &str,
+    findings: &mut Findings,
+) -> Option<Node> {
     if !is_valid_id(id) {
         findings.push(
             Error::new(Code::E0116, format!("`{id}` cannot name a node"))
@@ -178,7 +234,8 @@ fn node_from_map(id: &str, mut map: Map<String, Value>, place: &str, findings: &
             return None;
         }
         _ => {
-            let known = |w: &String| Operator::WORDS.contains(&w.as_str()) || LATER_OPERATORS.contains(&w.as_str());
+            let known =
+                |w: &String| Operator::WORDS.contains(&w.as_str()) || LATER_OPERATORS.contains(&w.as_str());
             let (operators, strangers): (Vec<_>, Vec<_>) = words.into_iter().partition(known);
             for key in &strangers {
                 let candidates = NODE_KEYS.iter().chain(Operator::WORDS.iter()).copied();
@@ -189,8 +246,11 @@ fn node_from_map(id: &str, mut map: Map<String, Value>, place: &str, findings: &
             }
             if operators.len() > 1 {
                 findings.push(
-                    Error::new(Code::E0103, format!("{place} names several operators: {}", operators.join(", ")))
-                        .with_hint("give each operator a node of its own"),
+                    Error::new(
+                        Code::E0103,
+                        format!("{place} names several operators: {}", operators.join(", ")),
+                    )
+                    .with_hint("give each operator a node of its own"),
                 );
             }
             operators.into_iter().next()?
@@ -198,17 +258,30 @@ fn node_from_map(id: &str, mut map: Map<String, Value>, place: &str, findings: &
     };
     let config = map.shift_remove(&word)?;
     let operator = findings.keep(operator(&word, config, place))?;
-    Some(Node { id: id.to_owned(), name, operator, retry, timeout })
+    Some(Node {
+        id: id.to_owned(),
+        name,
+        operator,
+        retry,
+        timeout,
+    })
 }
 
 fn operator(word: &str, config: Value, place: &str) -> Result<Operator> {
     if LATER_OPERATORS.contains(&word) {
-        return Err(Error::new(Code::E0111, format!("operator `{word}` is not available in this release"))
-            .with_hint("express it with `sql`, or leave the node out; `synqx explain E0111` lists what runs today"));
+        return Err(Error::new(
+            Code::E0111,
+            format!("operator `{word}` is not available in this release"),
+        )
+        .with_hint(
+            "express it with `sql`, or leave the node out; `synqx explain E0111` lists what runs today",
+        ));
     }
     if !Operator::WORDS.contains(&word) {
-        return Err(Error::new(Code::E0102, format!("unknown operator `{word}` in {place}"))
-            .with_hint(did_you_mean(word, Operator::WORDS.iter().copied())));
+        return Err(
+            Error::new(Code::E0102, format!("unknown operator `{word}` in {place}"))
+                .with_hint(did_you_mean(word, Operator::WORDS.iter().copied())),
+        );
     }
     let mut map = Map::new();
     map.insert(word.to_owned(), config);

@@ -15,32 +15,71 @@ use crate::size::render_duration;
 use crate::{Code, Error, Result};
 
 const DOCUMENT_KEYS: [&str; 12] = [
-    "id", "name", "description", "schedule_cron", "schedule_timezone", "schedule_enabled", "connections", "quarantine",
-    "initial_version", "config_snapshot", "nodes", "edges",
+    "id",
+    "name",
+    "description",
+    "schedule_cron",
+    "schedule_timezone",
+    "schedule_enabled",
+    "connections",
+    "quarantine",
+    "initial_version",
+    "config_snapshot",
+    "nodes",
+    "edges",
 ];
 const NODE_KEYS: [&str; 20] = [
-    "node_id", "name", "operator_type", "operator_class", "config", "source_asset_id", "destination_asset_id",
-    "order_index", "write_strategy", "sync_mode", "schema_evolution_policy", "data_contract", "guardrails",
-    "quarantine_asset_id", "column_mapping", "max_retries", "retry_strategy", "retry_delay_seconds",
-    "timeout_seconds", "description",
+    "node_id",
+    "name",
+    "operator_type",
+    "operator_class",
+    "config",
+    "source_asset_id",
+    "destination_asset_id",
+    "order_index",
+    "write_strategy",
+    "sync_mode",
+    "schema_evolution_policy",
+    "data_contract",
+    "guardrails",
+    "quarantine_asset_id",
+    "column_mapping",
+    "max_retries",
+    "retry_strategy",
+    "retry_delay_seconds",
+    "timeout_seconds",
+    "description",
 ];
 /// Keys of the API form that a later issue gives a meaning; a value in one of them is `E0111`.
-const LATER_KEYS: [&str; 4] = ["data_contract", "guardrails", "quarantine_asset_id", "column_mapping"];
+const LATER_KEYS: [&str; 4] = [
+    "data_contract",
+    "guardrails",
+    "quarantine_asset_id",
+    "column_mapping",
+];
 
 impl PipelineSpec {
     /// Reads JSON: the API's form, or the YAML shape written as JSON. Errors as [`PipelineSpec::from_yaml`].
     pub fn from_json(text: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(text).map_err(|error| {
-            Error::new(Code::E0101, format!("the JSON does not parse at line {}, column {}", error.line(), error.column()))
-                .with_detail(format!("{error}."))
-                .with_hint("check commas, quotes and brackets at that place")
+            Error::new(
+                Code::E0101,
+                format!(
+                    "the JSON does not parse at line {}, column {}",
+                    error.line(),
+                    error.column()
+                ),
+            )
+            .with_detail(format!("{error}."))
+            .with_hint("check commas, quotes and brackets at that place")
         })?;
         Self::from_json_value(value)
     }
 
     /// As [`PipelineSpec::from_json`], from a parsed value.
     pub fn from_json_value(value: Value) -> Result<Self> {
-        let is_api = value.get("initial_version").is_some() || value.get("nodes").is_some_and(Value::is_array);
+        let is_api =
+            value.get("initial_version").is_some() || value.get("nodes").is_some_and(Value::is_array);
         document(if is_api { from_api(value)? } else { value })
     }
 
@@ -69,7 +108,9 @@ impl PipelineSpec {
     }
 
     fn edges_to_api(&self) -> Vec<Value> {
-        let Ok(graph) = Graph::build(self) else { return Vec::new() };
+        let Ok(graph) = Graph::build(self) else {
+            return Vec::new();
+        };
         let mut edges = Vec::new();
         for node in &self.nodes {
             for input in &graph.inputs[&node.id] {
@@ -97,8 +138,15 @@ impl PipelineSpec {
             _ => "transform",
         };
         put("operator_type", operator_type.into());
-        put("operator_class", self.operator_class(&node.operator, &mut config).into());
-        for (key, api_key) in [("write", "write_strategy"), ("schema", "schema_evolution_policy"), ("sync", "sync_mode")] {
+        put(
+            "operator_class",
+            self.operator_class(&node.operator, &mut config).into(),
+        );
+        for (key, api_key) in [
+            ("write", "write_strategy"),
+            ("schema", "schema_evolution_policy"),
+            ("sync", "sync_mode"),
+        ] {
             if matches!(word, "load" | "extract")
                 && let Some(value) = config.shift_remove(key)
             {
@@ -106,7 +154,14 @@ impl PipelineSpec {
             }
         }
         if let Some(id) = config.shift_remove("asset_id") {
-            put(if word == "extract" { "source_asset_id" } else { "destination_asset_id" }, id);
+            put(
+                if word == "extract" {
+                    "source_asset_id"
+                } else {
+                    "destination_asset_id"
+                },
+                id,
+            );
         }
         put("order_index", order.into());
         if let Some(retry) = &node.retry {
@@ -128,7 +183,11 @@ impl PipelineSpec {
             other => return other.word().to_owned(),
         };
         match connection {
-            Some(name) => self.connections.get(name).map(|c| c.kind.clone()).unwrap_or_default(),
+            Some(name) => self
+                .connections
+                .get(name)
+                .map(|c| c.kind.clone())
+                .unwrap_or_default(),
             None => {
                 config.shift_remove("connector");
                 connector.clone().unwrap_or_default()
@@ -138,14 +197,19 @@ impl PipelineSpec {
 }
 
 fn seconds(duration: Duration) -> Value {
-    if duration.subsec_millis() == 0 { duration.as_secs().into() } else { (duration.as_millis() as f64 / 1000.0).into() }
+    if duration.subsec_millis() == 0 {
+        duration.as_secs().into()
+    } else {
+        (duration.as_millis() as f64 / 1000.0).into()
+    }
 }
 
 /// The API's form as the YAML shape.
 fn from_api(value: Value) -> Result<Value> {
     let mut findings = Findings::default();
     let Value::Object(mut api) = value else {
-        return Err(Error::new(Code::E0101, "the document is not a map").with_hint("send an object with `name` and `initial_version`"));
+        return Err(Error::new(Code::E0101, "the document is not a map")
+            .with_hint("send an object with `name` and `initial_version`"));
     };
     refuse_unknown(&api, &DOCUMENT_KEYS, "the document", &mut findings);
     let mut version = match api.shift_remove("initial_version") {
@@ -175,8 +239,14 @@ fn from_api(value: Value) -> Result<Value> {
         }
         top.insert("schedule".to_owned(), schedule.into());
     }
-    let nodes = version.shift_remove("nodes").and_then(|v| v.as_array().cloned()).unwrap_or_default();
-    let edges = version.shift_remove("edges").and_then(|v| v.as_array().cloned()).unwrap_or_default();
+    let nodes = version
+        .shift_remove("nodes")
+        .and_then(|v| v.as_array().cloned())
+        .unwrap_or_default();
+    let edges = version
+        .shift_remove("edges")
+        .and_then(|v| v.as_array().cloned())
+        .unwrap_or_default();
     let nodes = nodes_from_api(nodes, &edges, &mut findings);
     top.insert("nodes".to_owned(), nodes.into());
     findings.finish(Some(top.into()))
@@ -192,31 +262,50 @@ fn refuse_unknown(map: &Map<String, Value>, known: &[&str], place: &str, finding
 }
 
 fn later(key: &str, place: &str) -> Error {
-    Error::new(Code::E0111, format!("`{key}` of {place} is not available in this release"))
-        .with_hint("leave it out; nothing is accepted and then ignored")
+    Error::new(
+        Code::E0111,
+        format!("`{key}` of {place} is not available in this release"),
+    )
+    .with_hint("leave it out; nothing is accepted and then ignored")
 }
 
 fn nodes_from_api(mut nodes: Vec<Value>, edges: &[Value], findings: &mut Findings) -> Map<String, Value> {
-    nodes.sort_by_key(|node| node.get("order_index").and_then(Value::as_i64).unwrap_or(i64::MAX));
+    nodes.sort_by_key(|node| {
+        node.get("order_index")
+            .and_then(Value::as_i64)
+            .unwrap_or(i64::MAX)
+    });
     let mut result = Map::new();
     for node in nodes {
         let Value::Object(node) = node else {
-            findings.push(Error::new(Code::E0103, "an entry of `nodes` is not an object").with_hint("each node is an object with `node_id`"));
+            findings.push(
+                Error::new(Code::E0103, "an entry of `nodes` is not an object")
+                    .with_hint("each node is an object with `node_id`"),
+            );
             continue;
         };
         let Some(id) = node.get("node_id").and_then(Value::as_str).map(str::to_owned) else {
-            findings.push(Error::new(Code::E0103, "a node lacks `node_id`").with_hint("give each node an id"));
+            findings
+                .push(Error::new(Code::E0103, "a node lacks `node_id`").with_hint("give each node an id"));
             continue;
         };
         if result.contains_key(&id) {
-            findings.push(Error::new(Code::E0108, format!("two nodes are called `{id}`")).at_node(&id).with_hint("rename one of them"));
+            findings.push(
+                Error::new(Code::E0108, format!("two nodes are called `{id}`"))
+                    .at_node(&id)
+                    .with_hint("rename one of them"),
+            );
             continue;
         }
         refuse_unknown(&node, &NODE_KEYS, &format!("node `{id}`"), findings);
         let incoming: Vec<String> = edges
             .iter()
             .filter(|edge| edge.get("to_node_id").and_then(Value::as_str) == Some(&id))
-            .filter_map(|edge| edge.get("from_node_id").and_then(Value::as_str).map(str::to_owned))
+            .filter_map(|edge| {
+                edge.get("from_node_id")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            })
             .collect();
         if let Some(value) = findings.keep(node_from_api(&id, &node, &incoming).map_err(|e| e.at_node(&id))) {
             result.insert(id, value);
@@ -235,7 +324,10 @@ fn unknown_edge_ends(nodes: &Map<String, Value>, edges: &[Value], findings: &mut
                     Error::new(Code::E0105, format!("an edge names `{id}`, which is not a node"))
                         .with_hint(did_you_mean(id, nodes.keys().map(String::as_str))),
                 ),
-                None => findings.push(Error::new(Code::E0103, format!("an edge lacks `{key}`")).with_hint("an edge has both ends")),
+                None => findings.push(
+                    Error::new(Code::E0103, format!("an edge lacks `{key}`"))
+                        .with_hint("an edge has both ends"),
+                ),
             }
         }
     }
@@ -254,7 +346,11 @@ fn node_from_api(id: &str, api: &Map<String, Value>, incoming: &[String]) -> Res
         }
     }
     let text = |key: &str| api.get(key).and_then(Value::as_str);
-    let config = api.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    let config = api
+        .get("config")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     let class = text("operator_class").unwrap_or_default();
     let (word, mut config) = operator_from_api(id, text("operator_type").unwrap_or_default(), class, config)?;
     rename_fields(&word, class, api, &mut config);
@@ -269,24 +365,39 @@ fn node_from_api(id: &str, api: &Map<String, Value>, incoming: &[String]) -> Res
     };
     node.insert(word, body);
     let strategy = text("retry_strategy").filter(|s| *s != "none");
-    if let Some(max) = api.get("max_retries").and_then(Value::as_u64).filter(|max| *max > 0 || strategy.is_some()) {
+    if let Some(max) = api
+        .get("max_retries")
+        .and_then(Value::as_u64)
+        .filter(|max| *max > 0 || strategy.is_some())
+    {
         let mut retry = Map::from_iter([("max".to_owned(), max.into())]);
         if let Some(strategy) = strategy {
             retry.insert("strategy".to_owned(), strategy.replace("_backoff", "").into());
         }
         if let Some(delay) = api.get("retry_delay_seconds").and_then(Value::as_f64) {
-            retry.insert("delay".to_owned(), render_duration(Duration::from_secs_f64(delay.max(0.0))).into());
+            retry.insert(
+                "delay".to_owned(),
+                render_duration(Duration::from_secs_f64(delay.max(0.0))).into(),
+            );
         }
         node.insert("retry".to_owned(), retry.into());
     }
     if let Some(timeout) = api.get("timeout_seconds").and_then(Value::as_f64) {
-        node.insert("timeout".to_owned(), render_duration(Duration::from_secs_f64(timeout.max(0.0))).into());
+        node.insert(
+            "timeout".to_owned(),
+            render_duration(Duration::from_secs_f64(timeout.max(0.0))).into(),
+        );
     }
     Ok(node.into())
 }
 
 /// The operator's word and its configuration, aliases resolved.
-fn operator_from_api(id: &str, kind: &str, class: &str, mut config: Map<String, Value>) -> Result<(String, Map<String, Value>)> {
+fn operator_from_api(
+    id: &str,
+    kind: &str,
+    class: &str,
+    mut config: Map<String, Value>,
+) -> Result<(String, Map<String, Value>)> {
     let word = match kind {
         "extract" | "load" | "validate" | "join" | "union" | "switch" | "sub_pipeline" => kind,
         "merge" => "union",
@@ -311,9 +422,23 @@ fn operator_from_api(id: &str, kind: &str, class: &str, mut config: Map<String, 
             other => other,
         },
         other => {
-            let known = ["extract", "transform", "validate", "load", "join", "union", "merge", "noop", "sub_pipeline", "switch"];
-            return Err(Error::new(Code::E0103, format!("unknown operator_type `{other}` of node `{id}`"))
-                .with_hint(did_you_mean(other, known)));
+            let known = [
+                "extract",
+                "transform",
+                "validate",
+                "load",
+                "join",
+                "union",
+                "merge",
+                "noop",
+                "sub_pipeline",
+                "switch",
+            ];
+            return Err(Error::new(
+                Code::E0103,
+                format!("unknown operator_type `{other}` of node `{id}`"),
+            )
+            .with_hint(did_you_mean(other, known)));
         }
     };
     Ok((word.to_owned(), config))
@@ -331,7 +456,11 @@ fn rename_fields(word: &str, class: &str, api: &Map<String, Value>, config: &mut
     let fields: &[(&str, &str)] = if word == "extract" {
         &[("source_asset_id", "asset_id"), ("sync_mode", "sync")]
     } else {
-        &[("destination_asset_id", "asset_id"), ("write_strategy", "write"), ("schema_evolution_policy", "schema")]
+        &[
+            ("destination_asset_id", "asset_id"),
+            ("write_strategy", "write"),
+            ("schema_evolution_policy", "schema"),
+        ]
     };
     for (api_key, key) in fields {
         if let Some(value) = api.get(*api_key).filter(|v| !v.is_null()) {
@@ -351,13 +480,23 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
         return Ok(());
     }
     let disagree = |named: &[String]| {
-        Error::new(Code::E0103, format!("the edges into `{id}` and its inputs disagree"))
-            .with_detail(format!("Edges come from {}; the node names {}.", incoming.join(", "), named.join(", ")))
-            .with_hint("name the inputs in one place, or the same in both")
+        Error::new(
+            Code::E0103,
+            format!("the edges into `{id}` and its inputs disagree"),
+        )
+        .with_detail(format!(
+            "Edges come from {}; the node names {}.",
+            incoming.join(", "),
+            named.join(", ")
+        ))
+        .with_hint("name the inputs in one place, or the same in both")
     };
     let same = |named: &[String]| {
         let node_of = |text: &String| text.split('.').next().unwrap_or_default().to_owned();
-        let (mut a, mut b): (Vec<_>, Vec<_>) = (named.iter().map(node_of).collect(), incoming.iter().map(node_of).collect());
+        let (mut a, mut b): (Vec<_>, Vec<_>) = (
+            named.iter().map(node_of).collect(),
+            incoming.iter().map(node_of).collect(),
+        );
         a.sort();
         a.dedup();
         b.sort();
@@ -366,8 +505,10 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
     };
     match word {
         "extract" => {
-            return Err(Error::new(Code::E0112, format!("extract `{id}` has an incoming edge"))
-                .with_hint("an extract reads a source; remove the edge"));
+            return Err(
+                Error::new(Code::E0112, format!("extract `{id}` has an incoming edge"))
+                    .with_hint("an extract reads a source; remove the edge"),
+            );
         }
         "union" => {
             let named = strings(config.get("inputs"));
@@ -377,7 +518,10 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
                 return Err(disagree(&named));
             }
         }
-        "join" => match (config.get("left").and_then(Value::as_str), config.get("right").and_then(Value::as_str)) {
+        "join" => match (
+            config.get("left").and_then(Value::as_str),
+            config.get("right").and_then(Value::as_str),
+        ) {
             (Some(left), Some(right)) => {
                 let named = [left.to_owned(), right.to_owned()];
                 if !same(&named) {
@@ -385,12 +529,20 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
                 }
             }
             _ => {
-                return Err(Error::new(Code::E0106, format!("join `{id}` does not say which input is left and which is right"))
-                    .with_hint("add `left` and `right` to its config; sides are never guessed from order"));
+                return Err(Error::new(
+                    Code::E0106,
+                    format!("join `{id}` does not say which input is left and which is right"),
+                )
+                .with_hint("add `left` and `right` to its config; sides are never guessed from order"));
             }
         },
         "sql" => {
-            let text = config.get("query").or_else(|| config.get("sql")).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = config
+                .get("query")
+                .or_else(|| config.get("sql"))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             config.insert("query".to_owned(), text.clone().into());
             let Sql(text) = decode::<Sql>(text.into(), &format!("nodes.{id}.sql"))?;
             let named = crate::dag::relations(&text)?;
@@ -405,8 +557,14 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
                 config.insert("input".to_owned(), incoming[0].clone().into());
             }
             None => {
-                return Err(Error::new(Code::E0106, format!("{word} `{id}` takes one input, but {} edges lead to it", incoming.len()))
-                    .with_hint("put a `union` or a `join` before it"));
+                return Err(Error::new(
+                    Code::E0106,
+                    format!(
+                        "{word} `{id}` takes one input, but {} edges lead to it",
+                        incoming.len()
+                    ),
+                )
+                .with_hint("put a `union` or a `join` before it"));
             }
         },
     }
@@ -416,6 +574,12 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
 fn strings(value: Option<&Value>) -> Vec<String> {
     value
         .and_then(Value::as_array)
-        .map(|items| items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .map(|items| {
+            items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        })
         .unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! everything wrong with it at once, `operator` holds what a node can be, `schema` generates the JSON Schema.
 //! The types hold what was written; what it means for data is decided by the `plan` crate.
 
+pub mod checks;
 mod decode;
 mod json;
 pub mod operator;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub use checks::*;
 pub use decode::{decode, decode_map};
 pub use operator::*;
 pub use schema::json_schema;
@@ -134,7 +136,10 @@ impl PipelineSpec {
     /// SHA-256 of the canonical JSON, hex. Two documents that mean the same node for node hash alike.
     pub fn hash(&self) -> String {
         let text = canonical(&self.to_value());
-        Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+        Sha256::digest(text.as_bytes())
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 
     /// The node of this id.
@@ -148,7 +153,10 @@ fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<_, _> = map.iter().collect();
-            let parts: Vec<_> = sorted.iter().map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v))).collect();
+            let parts: Vec<_> = sorted
+                .iter()
+                .map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)))
+                .collect();
             format!("{{{}}}", parts.join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),

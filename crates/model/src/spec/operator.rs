@@ -3,10 +3,11 @@
 //! Expressions are SQL text and stay text here; `plan` types them. Every struct refuses unknown keys. Adding an
 //! operator: a variant in `Operator`, its struct here, its lowering in `plan::lower`, a page row in docs/reference.
 
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::checks::Validate;
 
 /// One operator with its configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,8 +50,18 @@ pub enum Operator {
 }
 
 /// Operators of the design that a later issue brings; naming one is `E0111`, never a silent pass-through.
-pub const LATER_OPERATORS: [&str; 10] =
-    ["window", "pivot", "unpivot", "flatten", "mask", "lookup", "dbt", "spark", "script", "sub_pipeline"];
+pub const LATER_OPERATORS: [&str; 10] = [
+    "window",
+    "pivot",
+    "unpivot",
+    "flatten",
+    "mask",
+    "lookup",
+    "dbt",
+    "spark",
+    "script",
+    "sub_pipeline",
+];
 
 /// Reads an asset or a query of a connection.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -180,7 +191,9 @@ pub struct ReplaceOptions {
 }
 
 /// How rows meet what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {
     /// Add rows; a retried run adds them once.
@@ -524,125 +537,6 @@ impl<'de> Deserialize<'de> for Sql {
     }
 }
 
-/// Judges rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Validate {
-    /// Upstream node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<String>,
-    /// The checks; a row passes a check when the check is true for it.
-    pub checks: Vec<Check>,
-    /// What happens to failing rows where a check does not say.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub on_fail: OnFail,
-}
-
-/// One check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    /// A name for reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The column judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-    /// The columns judged together by `unique`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<String>,
-    /// What must hold.
-    pub check: CheckKind,
-    /// `range`, `length`: smallest allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<Value>,
-    /// `range`, `length`: greatest allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<Value>,
-    /// `range`: the bounds themselves fail.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub exclusive: bool,
-    /// `accepted_values`: what is allowed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<Value>,
-    /// `regex`: must match somewhere in the text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<String>,
-    /// `condition`: a SQL condition; NULL fails unless `null_passes`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub condition: Option<String>,
-    /// Whether a NULL verdict passes. Default: yes for checks of one column (use `not_null` to refuse NULLs), no for `condition`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub null_passes: Option<bool>,
-    /// `unique`: which rows of a repeated key fail.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub reject: UniqueReject,
-    /// `unique`: which row of a repeated key comes first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub order_by: Vec<String>,
-    /// What happens to failing rows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_fail: Option<OnFail>,
-}
-
-/// What a check demands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckKind {
-    /// The value is not NULL (NaN is a value).
-    NotNull,
-    /// `min <= value <= max`.
-    Range,
-    /// The value is one of a list.
-    AcceptedValues,
-    /// The text matches a pattern.
-    Regex,
-    /// The text has between `min` and `max` characters.
-    Length,
-    /// No other row has the same key (NULLs are never equal).
-    Unique,
-    /// A SQL condition holds.
-    Condition,
-}
-
-/// Which rows of a repeated key fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UniqueReject {
-    /// All but the first in `order_by`.
-    #[default]
-    Rest,
-    /// All of them.
-    All,
-}
-
-/// What happens to failing rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFail {
-    /// They pass; the run succeeds with warnings.
-    Warn,
-    /// They leave the stream and are counted.
-    Drop,
-    /// They leave the stream and are kept in the quarantine.
-    Quarantine,
-    /// The run fails and nothing becomes visible at any destination.
-    #[default]
-    Fail,
-}
-
-impl OnFail {
-    /// The word of the document.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            OnFail::Warn => "warn",
-            OnFail::Drop => "drop",
-            OnFail::Quarantine => "quarantine",
-            OnFail::Fail => "fail",
-        }
-    }
-}
-
 /// Routes rows to branches; downstream nodes read `<node>.<branch>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -705,8 +599,8 @@ impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for OrderedMap<T> {
         let map = Map::<String, Value>::deserialize(deserializer)?;
         map.into_iter()
             .map(|(key, value)| {
-                let value = T::deserialize(value)
-                    .map_err(|e| serde::de::Error::custom(format!("`{key}`: {e}")))?;
+                let value =
+                    T::deserialize(value).map_err(|e| serde::de::Error::custom(format!("`{key}`: {e}")))?;
                 Ok((key, value))
             })
             .collect::<Result<_, D::Error>>()
@@ -732,10 +626,9 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
-
 
 impl Operator {
     /// The operator's word in the document.
@@ -763,8 +656,23 @@ impl Operator {
 
     /// Every operator word this release runs, in the order of the docs.
     pub const WORDS: [&'static str; 17] = [
-        "extract", "load", "filter", "map", "cast", "rename", "drop", "fill_nulls", "regex_replace", "deduplicate",
-        "sort", "aggregate", "join", "union", "sql", "validate", "switch",
+        "extract",
+        "load",
+        "filter",
+        "map",
+        "cast",
+        "rename",
+        "drop",
+        "fill_nulls",
+        "regex_replace",
+        "deduplicate",
+        "sort",
+        "aggregate",
+        "join",
+        "union",
+        "sql",
+        "validate",
+        "switch",
     ];
 
     /// The single `input` key, where the operator has one.
@@ -808,4 +716,3 @@ impl Operator {
         input.as_deref()
     }
 }
-

@@ -17,7 +17,10 @@ pub fn json_schema() -> Value {
     let retry = generator.subschema_for::<RetryPolicy>();
     let timeout = generator.subschema_for::<Span>();
     let operators = operator_properties(&generator.subschema_for::<Operator>().to_value(), &mut generator);
-    let one_of: Vec<Value> = operators.keys().map(|word| json!({ "required": [word] })).collect();
+    let one_of: Vec<Value> = operators
+        .keys()
+        .map(|word| json!({ "required": [word] }))
+        .collect();
     let mut node = operators;
     node.insert("name".to_owned(), json!({ "type": "string" }));
     node.insert("retry".to_owned(), retry.to_value());
@@ -62,15 +65,24 @@ pub fn json_schema() -> Value {
 
 /// The operator enum's one-key variants as properties of a node.
 fn operator_properties(reference: &Value, generator: &mut schemars::SchemaGenerator) -> Map<String, Value> {
-    let definition = reference.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next().map(str::to_owned));
+    let definition = reference
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|r| r.rsplit('/').next().map(str::to_owned));
     let schema = match definition {
         Some(name) => generator.definitions().get(&name).cloned().unwrap_or(Value::Null),
         None => reference.clone(),
     };
-    let variants = schema.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default();
+    let variants = schema
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut properties = Map::new();
     for variant in variants {
-        let Some(entries) = variant.get("properties").and_then(Value::as_object) else { continue };
+        let Some(entries) = variant.get("properties").and_then(Value::as_object) else {
+            continue;
+        };
         for (word, property) in entries {
             let mut property = property.clone();
             if let (Value::Object(map), Some(text)) = (&mut property, variant.get("description")) {

@@ -42,10 +42,21 @@ const SEED: &str = r#"{
 
 fn round_trip(spec: &PipelineSpec) {
     let yaml = spec.to_yaml();
-    assert_eq!(PipelineSpec::from_yaml(&yaml).as_ref(), Ok(spec), "through YAML:\n{yaml}");
+    assert_eq!(
+        PipelineSpec::from_yaml(&yaml).as_ref(),
+        Ok(spec),
+        "through YAML:\n{yaml}"
+    );
     let json = spec.to_api_json().to_string();
-    assert_eq!(PipelineSpec::from_json(&json).as_ref(), Ok(spec), "through JSON:\n{json}");
-    assert_eq!(PipelineSpec::from_json(&spec.to_value().to_string()).as_ref(), Ok(spec));
+    assert_eq!(
+        PipelineSpec::from_json(&json).as_ref(),
+        Ok(spec),
+        "through JSON:\n{json}"
+    );
+    assert_eq!(
+        PipelineSpec::from_json(&spec.to_value().to_string()).as_ref(),
+        Ok(spec)
+    );
 }
 
 #[test]
@@ -61,7 +72,10 @@ fn the_predecessors_payload_reads_into_the_same_document() {
     let spec = PipelineSpec::from_json(SEED).expect("reads");
     let as_yaml = "name: User Backup Pipeline\ndescription: Backs up user data daily\nschedule: {cron: '0 0 * * *'}\nnodes:\n  extract_users: {name: Extract Users, extract: {connector: postgresql, asset_id: 1}}\n  load_backup: {name: Load Backup, load: {input: extract_users, connector: postgresql, asset_id: 1}}\n";
     assert_eq!(PipelineSpec::from_yaml(as_yaml).as_ref(), Ok(&spec));
-    assert_eq!(spec.hash(), PipelineSpec::from_yaml(as_yaml).expect("reads").hash());
+    assert_eq!(
+        spec.hash(),
+        PipelineSpec::from_yaml(as_yaml).expect("reads").hash()
+    );
     round_trip(&spec);
 }
 
@@ -82,15 +96,26 @@ fn aliases_of_the_predecessor_end_in_one_spelling() {
 
 fn refusal(yaml: &str) -> (Code, String, String) {
     let error = PipelineSpec::from_yaml(yaml).expect_err("a refusal");
-    (error.code(), error.message().to_owned(), error.hint().unwrap_or_default().to_owned())
+    (
+        error.code(),
+        error.message().to_owned(),
+        error.hint().unwrap_or_default().to_owned(),
+    )
 }
 
 #[test]
 fn unknown_keys_name_the_nearest_known_one() {
     let (code, message, hint) = refusal("name: t\nnodes: {a: {extract: {form: x, asset: y}}}");
-    assert_eq!((code, hint.as_str()), (Code::E0102, "did you mean `from`?"), "{message}");
+    assert_eq!(
+        (code, hint.as_str()),
+        (Code::E0102, "did you mean `from`?"),
+        "{message}"
+    );
     let (code, _, hint) = refusal("name: t\nconections: {}\nnodes: {a: {extract: {from: x, asset: y}}}");
-    assert_eq!((code, hint.as_str()), (Code::E0102, "did you mean `connections`?"));
+    assert_eq!(
+        (code, hint.as_str()),
+        (Code::E0102, "did you mean `connections`?")
+    );
     let (code, _, hint) = refusal("name: t\nnodes: {a: {exract: {from: x, asset: y}}}");
     assert_eq!((code, hint.as_str()), (Code::E0102, "did you mean `extract`?"));
     let (code, _, hint) = refusal("name: t\nnodes: {a: {load: {input: x, to: y, asset: z, write: upsrt}}}");
@@ -116,7 +141,10 @@ fn broken_yaml_tells_the_line_and_duplicates_are_refused() {
 #[test]
 fn the_api_form_refuses_what_it_would_have_to_ignore() {
     let text = r#"{"name":"t","nodes":[{"node_id":"a","operator_type":"extract","operator_class":"x","guardrails":{"max":1}}],"edges":[]}"#;
-    assert_eq!(PipelineSpec::from_json(text).expect_err("refused").code(), Code::E0111);
+    assert_eq!(
+        PipelineSpec::from_json(text).expect_err("refused").code(),
+        Code::E0111
+    );
 }
 
 #[test]
@@ -129,7 +157,14 @@ fn the_schema_covers_every_operator() {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z]{1,8}", "[ -~]{1,12}", Just("no".to_owned()), Just("1e3".to_owned()), Just("~".to_owned()), "\\PC{1,6}"]
+    prop_oneof![
+        "[a-z]{1,8}",
+        "[ -~]{1,12}",
+        Just("no".to_owned()),
+        Just("1e3".to_owned()),
+        Just("~".to_owned()),
+        "\\PC{1,6}"
+    ]
 }
 
 fn opt(s: impl Strategy<Value = String>) -> impl Strategy<Value = Option<String>> {
@@ -146,76 +181,160 @@ fn scalar() -> impl Strategy<Value = Value> {
 }
 
 fn extract() -> impl Strategy<Value = Operator> {
-    (opt(text()), text(), proptest::option::of(0i64..99), proptest::collection::vec(("[a-z]{1,5}", scalar()), 0..3)).prop_map(
-        |(query, from, asset_id, options)| {
+    (
+        opt(text()),
+        text(),
+        proptest::option::of(0i64..99),
+        proptest::collection::vec(("[a-z]{1,5}", scalar()), 0..3),
+    )
+        .prop_map(|(query, from, asset_id, options)| {
             Operator::Extract(Extract {
                 from: Some(from),
                 query,
                 asset_id,
-                partition: if asset_id.is_some() { PartitionBy::Column(PartitionColumn { column: "k".into(), count: 3 }) } else { PartitionBy::None },
+                partition: if asset_id.is_some() {
+                    PartitionBy::Column(PartitionColumn {
+                        column: "k".into(),
+                        count: 3,
+                    })
+                } else {
+                    PartitionBy::None
+                },
                 options: options.into_iter().collect(),
                 ..Default::default()
             })
-        },
-    )
+        })
 }
 
 fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
-    let check = (text(), scalar(), proptest::collection::vec(scalar(), 0..3), any::<bool>()).prop_map(|(column, min, values, b)| Check {
-        name: None,
-        column: Some(column),
-        columns: vec![],
-        check: if b { CheckKind::Range } else { CheckKind::AcceptedValues },
-        min: Some(min),
-        max: None,
-        exclusive: b,
-        values,
-        pattern: None,
-        condition: None,
-        null_passes: Some(b),
-        reject: UniqueReject::All,
-        order_by: vec![],
-        on_fail: Some(OnFail::Quarantine),
-    });
+    let check = (
+        text(),
+        scalar(),
+        proptest::collection::vec(scalar(), 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(column, min, values, b)| Check {
+            name: None,
+            column: Some(column),
+            columns: vec![],
+            check: if b {
+                CheckKind::Range
+            } else {
+                CheckKind::AcceptedValues
+            },
+            min: Some(min),
+            max: None,
+            exclusive: b,
+            values,
+            pattern: None,
+            condition: None,
+            null_passes: Some(b),
+            reject: UniqueReject::All,
+            order_by: vec![],
+            on_fail: Some(OnFail::Quarantine),
+        });
     prop_oneof![
-        text().prop_map(move |condition| Operator::Filter(Filter { input: Some(input.into()), condition })),
-        proptest::collection::vec((text(), text()), 0..3).prop_map(move |columns| Operator::Map(MapColumns { input: Some(input.into()), columns: ordered(columns), keep: true })),
-        proptest::collection::vec(text(), 1..3).prop_map(move |columns| Operator::Drop(DropColumns { input: Some(input.into()), columns })),
-        proptest::collection::vec((text(), scalar()), 0..3).prop_map(move |columns| Operator::FillNulls(FillNulls { input: Some(input.into()), columns: ordered(columns), value: None, strategy: Some(FillStrategy::Mean), subset: vec![] })),
-        proptest::collection::vec(check, 0..3).prop_map(move |checks| Operator::Validate(Validate { input: Some(input.into()), checks, on_fail: OnFail::Drop })),
+        text().prop_map(move |condition| Operator::Filter(Filter {
+            input: Some(input.into()),
+            condition
+        })),
+        proptest::collection::vec((text(), text()), 0..3).prop_map(move |columns| Operator::Map(
+            MapColumns {
+                input: Some(input.into()),
+                columns: ordered(columns),
+                keep: true
+            }
+        )),
+        proptest::collection::vec(text(), 1..3).prop_map(move |columns| Operator::Drop(DropColumns {
+            input: Some(input.into()),
+            columns
+        })),
+        proptest::collection::vec((text(), scalar()), 0..3).prop_map(move |columns| Operator::FillNulls(
+            FillNulls {
+                input: Some(input.into()),
+                columns: ordered(columns),
+                value: None,
+                strategy: Some(FillStrategy::Mean),
+                subset: vec![]
+            }
+        )),
+        proptest::collection::vec(check, 0..3).prop_map(move |checks| Operator::Validate(Validate {
+            input: Some(input.into()),
+            checks,
+            on_fail: OnFail::Drop
+        })),
         Just(Operator::Sql(Sql(format!("select * from {input}")))),
-        text().prop_map(move |t| Operator::Switch(Switch { input: Some(input.into()), cases: vec![Case { when: t, to: "x".into() }], otherwise: None })),
+        text().prop_map(move |t| Operator::Switch(Switch {
+            input: Some(input.into()),
+            cases: vec![Case {
+                when: t,
+                to: "x".into()
+            }],
+            otherwise: None
+        })),
     ]
 }
 
 fn ordered<T>(entries: Vec<(String, T)>) -> OrderedMap<T> {
     let mut seen = std::collections::BTreeSet::new();
-    OrderedMap(entries.into_iter().filter(|(k, _)| seen.insert(k.clone())).collect())
+    OrderedMap(
+        entries
+            .into_iter()
+            .filter(|(k, _)| seen.insert(k.clone()))
+            .collect(),
+    )
 }
 
 fn documents() -> impl Strategy<Value = PipelineSpec> {
-    (text(), opt(text()), opt(text()), extract(), inner("a"), proptest::option::of((0u32..9, 1u64..9_999_999))).prop_filter_map(
-        "names are not blank",
-        |(name, id, description, first, second, retry)| {
-            let node = |id: &str, operator| Node {
-                id: id.into(),
-                name: None,
-                operator,
-                retry: retry.map(|(max, ms)| RetryPolicy { max, strategy: RetryStrategy::Linear, delay: Span(std::time::Duration::from_millis(ms)) }),
-                timeout: retry.map(|(_, ms)| Span(std::time::Duration::from_millis(ms))),
-            };
-            let load = Operator::Load(Load { input: Some("a".into()), to: Some("c".into()), asset: Some("t".into()), write: WriteMode::Upsert, key: vec!["k".into()], create: false, ..Default::default() });
-            (!name.trim().is_empty()).then(|| PipelineSpec {
-                id,
-                name,
-                description,
-                schedule: None,
-                connections: [("c".to_owned(), ConnectionSpec { kind: "sqlite".into(), config: Map::from_iter([("path".to_owned(), "x".into())]) })].into(),
-                quarantine: None,
-                nodes: vec![node("a", first), node("b", second), node("out", load)],
-            })
-        },
+    (
+        text(),
+        opt(text()),
+        opt(text()),
+        extract(),
+        inner("a"),
+        proptest::option::of((0u32..9, 1u64..9_999_999)),
     )
+        .prop_filter_map(
+            "names are not blank",
+            |(name, id, description, first, second, retry)| {
+                let node = |id: &str, operator| Node {
+                    id: id.into(),
+                    name: None,
+                    operator,
+                    retry: retry.map(|(max, ms)| RetryPolicy {
+                        max,
+                        strategy: RetryStrategy::Linear,
+                        delay: Span(std::time::Duration::from_millis(ms)),
+                    }),
+                    timeout: retry.map(|(_, ms)| Span(std::time::Duration::from_millis(ms))),
+                };
+                let load = Operator::Load(Load {
+                    input: Some("a".into()),
+                    to: Some("c".into()),
+                    asset: Some("t".into()),
+                    write: WriteMode::Upsert,
+                    key: vec!["k".into()],
+                    create: false,
+                    ..Default::default()
+                });
+                (!name.trim().is_empty()).then(|| PipelineSpec {
+                    id,
+                    name,
+                    description,
+                    schedule: None,
+                    connections: [(
+                        "c".to_owned(),
+                        ConnectionSpec {
+                            kind: "sqlite".into(),
+                            config: Map::from_iter([("path".to_owned(), "x".into())]),
+                        },
+                    )]
+                    .into(),
+                    quarantine: None,
+                    nodes: vec![node("a", first), node("b", second), node("out", load)],
+                })
+            },
+        )
 }
 
 proptest! {

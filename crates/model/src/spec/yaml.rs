@@ -17,7 +17,11 @@ impl PipelineSpec {
 
     /// Reads YAML or JSON, whichever the text is.
     pub fn from_text(text: &str) -> Result<Self> {
-        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_yaml(text) }
+        if text.trim_start().starts_with('{') {
+            Self::from_json(text)
+        } else {
+            Self::from_yaml(text)
+        }
     }
 
     /// Writes YAML.
@@ -74,7 +78,9 @@ pub(super) fn value_of<T: serde::Serialize>(value: &T) -> Value {
 }
 
 fn syntax(error: &serde_yaml_ng::Error) -> Error {
-    let place = error.location().map_or(String::new(), |l| format!(" at line {}, column {}", l.line(), l.column()));
+    let place = error.location().map_or(String::new(), |l| {
+        format!(" at line {}, column {}", l.line(), l.column())
+    });
     Error::new(Code::E0101, format!("the YAML does not parse{place}"))
         .with_detail(format!("{error}."))
         .with_hint("check indentation, quotes and duplicate keys at that place")
@@ -99,8 +105,10 @@ fn to_json(tree: serde_yaml_ng::Value) -> Result<Value> {
             .collect::<Result<Map<_, _>>>()?
             .into(),
         Yaml::Tagged(tagged) => {
-            return Err(Error::new(Code::E0101, format!("the YAML tag {} is not allowed", tagged.tag))
-                .with_hint("write the value without a tag"));
+            return Err(
+                Error::new(Code::E0101, format!("the YAML tag {} is not allowed", tagged.tag))
+                    .with_hint("write the value without a tag"),
+            );
         }
     })
 }
@@ -111,6 +119,8 @@ fn key_text(key: serde_yaml_ng::Value) -> Result<String> {
         Yaml::String(text) => Ok(text),
         Yaml::Bool(b) => Ok(b.to_string()),
         Yaml::Number(n) => Ok(n.to_string()),
-        _ => Err(Error::new(Code::E0101, "a key of the YAML is not a text").with_hint("keys are plain words")),
+        _ => {
+            Err(Error::new(Code::E0101, "a key of the YAML is not a text").with_hint("keys are plain words"))
+        }
     }
 }

@@ -8,20 +8,46 @@ use synqx_model::nearest::did_you_mean;
 use synqx_model::{Code, Error, Result};
 
 const NAMES: [&str; 20] = [
-    "boolean", "smallint", "int", "bigint", "real", "double", "decimal(p,s)", "text", "bytes", "date", "time",
-    "timestamp", "timestamptz", "interval", "tinyint", "utinyint", "usmallint", "uint", "ubigint", "null",
+    "boolean",
+    "smallint",
+    "int",
+    "bigint",
+    "real",
+    "double",
+    "decimal(p,s)",
+    "text",
+    "bytes",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "tinyint",
+    "utinyint",
+    "usmallint",
+    "uint",
+    "ubigint",
+    "null",
 ];
 
 /// Reads a type name such as `bigint`, `decimal(10,2)`, `timestamptz`, `text`. Errors: `E0103`.
 pub fn parse_type(text: &str) -> Result<DataType> {
     let lower = text.trim().to_lowercase();
     let (name, arguments) = match lower.split_once('(') {
-        Some((name, rest)) => (name.trim(), rest.trim_end_matches(')').split(',').map(|a| a.trim().to_owned()).collect()),
+        Some((name, rest)) => (
+            name.trim(),
+            rest.trim_end_matches(')')
+                .split(',')
+                .map(|a| a.trim().to_owned())
+                .collect(),
+        ),
         None => (lower.as_str(), Vec::new()),
     };
     let unknown = || {
-        Error::new(Code::E0103, format!("`{text}` is not a type"))
-            .with_hint(format!("{}; see docs/reference/types.md", did_you_mean(name, NAMES)))
+        Error::new(Code::E0103, format!("`{text}` is not a type")).with_hint(format!(
+            "{}; see docs/reference/types.md",
+            did_you_mean(name, NAMES)
+        ))
     };
     let number = |i: usize| arguments.get(i).and_then(|a: &String| a.parse::<i16>().ok());
     Ok(match name {
@@ -50,7 +76,9 @@ pub fn parse_type(text: &str) -> Result<DataType> {
         "bytes" | "bytea" | "blob" | "binary" => DataType::BinaryView,
         "date" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
-        "timestamp" | "datetime" | "timestamp without time zone" => DataType::Timestamp(unit(number(0)).ok_or_else(unknown)?, None),
+        "timestamp" | "datetime" | "timestamp without time zone" => {
+            DataType::Timestamp(unit(number(0)).ok_or_else(unknown)?, None)
+        }
         "timestamptz" | "timestamp with time zone" | "instant" => {
             DataType::Timestamp(unit(number(0)).ok_or_else(unknown)?, Some("UTC".into()))
         }
@@ -85,7 +113,10 @@ pub fn render_type(data_type: &DataType) -> String {
         DataType::UInt64 => "ubigint".into(),
         DataType::Float16 | DataType::Float32 => "real".into(),
         DataType::Float64 => "double".into(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => {
             format!("decimal({p},{s})")
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),
@@ -94,7 +125,11 @@ pub fn render_type(data_type: &DataType) -> String {
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(_) | DataType::Time64(_) => "time".into(),
         DataType::Timestamp(unit, zone) => {
-            let name = if zone.is_some() { "timestamptz" } else { "timestamp" };
+            let name = if zone.is_some() {
+                "timestamptz"
+            } else {
+                "timestamp"
+            };
             match unit {
                 TimeUnit::Second => format!("{name}(0)"),
                 TimeUnit::Millisecond => format!("{name}(3)"),
@@ -108,7 +143,10 @@ pub fn render_type(data_type: &DataType) -> String {
         }
         DataType::FixedSizeList(f, n) => format!("{}[{n}]", render_type(f.data_type())),
         DataType::Struct(fields) => {
-            let parts: Vec<_> = fields.iter().map(|f| format!("{} {}", f.name(), render_type(f.data_type()))).collect();
+            let parts: Vec<_> = fields
+                .iter()
+                .map(|f| format!("{} {}", f.name(), render_type(f.data_type())))
+                .collect();
             format!("struct({})", parts.join(", "))
         }
         DataType::Map(..) => "map".into(),
@@ -133,8 +171,24 @@ mod tests {
     #[test]
     fn reads_what_it_prints() {
         for name in [
-            "boolean", "tinyint", "smallint", "int", "bigint", "ubigint", "real", "double", "decimal(10,2)",
-            "decimal(60,10)", "text", "bytes", "date", "time", "timestamp", "timestamptz", "timestamp(9)", "interval",
+            "boolean",
+            "tinyint",
+            "smallint",
+            "int",
+            "bigint",
+            "ubigint",
+            "real",
+            "double",
+            "decimal(10,2)",
+            "decimal(60,10)",
+            "text",
+            "bytes",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "timestamp(9)",
+            "interval",
         ] {
             assert_eq!(parse_type(name).map(|t| render_type(&t)).as_deref(), Ok(name));
         }
