@@ -1,1 +1,29 @@
-//! placeholder
+//! From a document to something that can be run: plan graph, fragments, what sinks into which source, and why not.
+//!
+//! The only crate that names DataFusion. It compiles *and executes* fragments, but shows Arrow types only, so that
+//! nothing else depends on how relational work is done. It owns no commit, no exchange files and no verdicts: those
+//! are the engine's. `compile` is the way in; `lower` has one function per operator; `step` and `check` are the two
+//! operators of our own; `source` and `exchange` are what fragments read.
+
+mod annotations;
+mod check;
+mod compile;
+mod display;
+mod exchange;
+mod fragment;
+mod functions;
+mod lower;
+mod memory;
+mod meter;
+mod predicate;
+mod session;
+mod source;
+mod step;
+mod trouble;
+
+pub use check::{RejectSink, Rejected};
+pub use compile::{OpenSource, PlanGraph, PlanOptions, StepInfo, compile, edge_name};
+pub use display::{Placement, SourceReport};
+pub use exchange::{Exchange, Spool, SpoolWriter};
+pub use fragment::{Fragment, JoinPolicy, Output, RunContext};
+pub use meter::{CheckMeter, Meters, StepMeter};

@@ -30,16 +30,21 @@ pub const COMMANDS_VARIABLE: &str = "SYNQX_SECRET_COMMANDS";
 /// How long a command may take.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Provider and path: what one look-up answers.
+type Place = (String, String);
+
 /// The resolver of one run. Values stay in memory until it is dropped.
 pub struct Secrets {
     providers: Providers,
     redactor: Redactor,
-    answers: Mutex<HashMap<(String, String), Arc<OnceCell<Raw>>>>,
+    answers: Mutex<HashMap<Place, Arc<OnceCell<Raw>>>>,
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets").field("base_dir", &self.providers.base_dir).finish_non_exhaustive()
+        f.debug_struct("Secrets")
+            .field("base_dir", &self.providers.base_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +58,11 @@ impl Secrets {
             commands: BTreeMap::new(),
             timeout: COMMAND_TIMEOUT,
         };
-        Secrets { providers, redactor, answers: Mutex::new(HashMap::new()) }
+        Secrets {
+            providers,
+            redactor,
+            answers: Mutex::new(HashMap::new()),
+        }
     }
 
     /// As [`Secrets::new`], with the commands of [`COMMANDS_VARIABLE`]. Errors: `E0604` when that is not a JSON object
@@ -67,8 +76,14 @@ impl Secrets {
     }
 
     /// Adds a command of `secret://exec/<name>`. An element `{}` of the list takes the reference's argument.
-    pub fn with_command(mut self, name: impl Into<String>, argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.providers.commands.insert(name.into(), argv.into_iter().map(Into::into).collect());
+    pub fn with_command(
+        mut self,
+        name: impl Into<String>,
+        argv: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.providers
+            .commands
+            .insert(name.into(), argv.into_iter().map(Into::into).collect());
         self
     }
 
@@ -102,15 +117,22 @@ impl Resolve for Secrets {
         let reference = Reference::parse(reference)?;
         provider::check(&reference)?;
         let answer = self.answer(&reference);
-        let raw = answer.get_or_try_init(|| self.providers.fetch(&reference)).await?;
+        let raw = answer
+            .get_or_try_init(|| self.providers.fetch(&reference))
+            .await?;
         value::extract(raw, &reference, &self.redactor)
     }
 }
 
 fn parse_commands(text: &str) -> Result<BTreeMap<String, Vec<String>>> {
     serde_json::from_str(text).map_err(|_| {
-        Error::new(Code::E0604, format!("cannot read the secret commands in {COMMANDS_VARIABLE}"))
-            .with_hint("write a JSON object of argument lists, such as '{\"pass\": [\"pass\", \"show\", \"{}\"]}'")
+        Error::new(
+            Code::E0604,
+            format!("cannot read the secret commands in {COMMANDS_VARIABLE}"),
+        )
+        .with_hint(
+            "write a JSON object of argument lists, such as '{\"pass\": [\"pass\", \"show\", \"{}\"]}'",
+        )
     })
 }
 

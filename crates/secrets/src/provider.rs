@@ -38,12 +38,21 @@ pub(crate) struct Providers {
 /// Whether a provider exists and has the options set. Errors: `E0601`, `E0602`.
 pub(crate) fn check(reference: &Reference) -> Result<()> {
     if !NAMES.contains(&reference.provider.as_str()) {
-        return Err(Error::new(Code::E0602, format!("unknown secret provider `{}`", reference.provider))
-            .with_hint(did_you_mean(&reference.provider, NAMES)));
+        return Err(Error::new(
+            Code::E0602,
+            format!("unknown secret provider `{}`", reference.provider),
+        )
+        .with_hint(did_you_mean(&reference.provider, NAMES)));
     }
     match reference.provider_options().first() {
-        Some(option) => Err(wrong(&format!("Provider `{}` has no option `{option}`", reference.provider))
-            .with_hint(format!("leave `{option}=…` out; only `encoding` works with `{}`", NAMES.join("`, `")))),
+        Some(option) => Err(wrong(&format!(
+            "Provider `{}` has no option `{option}`",
+            reference.provider
+        ))
+        .with_hint(format!(
+            "leave `{option}=…` out; only `encoding` works with `{}`",
+            NAMES.join("`, `")
+        ))),
         None => Ok(()),
     }
 }
@@ -70,23 +79,30 @@ impl Providers {
         value.map(|value| Raw(value.into_encoded_bytes())).ok_or_else(|| {
             let known: Vec<String> = match &self.variables {
                 Some(variables) => variables.keys().cloned().collect(),
-                None => std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+                None => std::env::vars_os()
+                    .filter_map(|(name, _)| name.into_string().ok())
+                    .collect(),
             };
-            let near = nearest(name, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`? else "));
-            not_found(reference, &format!("The environment variable {name} is not set"))
-                .with_hint(format!("{}set it for the process that runs synqx", near.unwrap_or_default()))
+            let near = nearest(name, known.iter().map(String::as_str))
+                .map(|near| format!("did you mean `{near}`? else "));
+            not_found(reference, &format!("The environment variable {name} is not set")).with_hint(format!(
+                "{}set it for the process that runs synqx",
+                near.unwrap_or_default()
+            ))
         })
     }
 
     async fn file(&self, reference: &Reference) -> Result<Raw> {
         let path = file_path(&self.base_dir, &reference.path);
-        let failed = |error: std::io::Error| match error.kind() {
+        let failed = |error: std::io::Error| {
+            match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 not_found(reference, &format!("There is no file {}", path.display()))
                     .with_hint("check the path; what follows `secret://file` is absolute, `secret://file/./…` is relative to the document")
             }
             _ => provider_failed(reference, &format!("The system said: {}", error.kind()))
                 .with_hint("give the user that runs synqx the right to read the file"),
+        }
         };
         let file = tokio::fs::File::open(&path).await.map_err(failed)?;
         read_bounded(file, reference).await?.map_err(failed)
@@ -107,17 +123,22 @@ impl Providers {
         })?;
         let argv = fill(template, argument)?;
         let (program, arguments) = argv.split_first().ok_or_else(|| {
-            provider_failed(reference, "The command is an empty list").with_hint("write the program first: [\"pass\", \"show\", \"{}\"]")
+            provider_failed(reference, "The command is an empty list")
+                .with_hint("write the program first: [\"pass\", \"show\", \"{}\"]")
         })?;
         let run = self.run(program, arguments, reference);
         tokio::time::timeout(self.timeout, run).await.unwrap_or_else(|_| {
-            Err(provider_failed(reference, &format!("The command did not end within {}s", self.timeout.as_secs()))
-                .with_hint("run the command by hand; it gets no terminal and cannot ask for anything"))
+            Err(provider_failed(
+                reference,
+                &format!("The command did not end within {}s", self.timeout.as_secs()),
+            )
+            .with_hint("run the command by hand; it gets no terminal and cannot ask for anything"))
         })
     }
 
     async fn run(&self, program: &str, arguments: &[String], reference: &Reference) -> Result<Raw> {
-        let by_hand = "run the command by hand as the user that runs synqx; its error output is not shown here";
+        let by_hand =
+            "run the command by hand as the user that runs synqx; its error output is not shown here";
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
             .current_dir(&self.base_dir)
@@ -127,18 +148,34 @@ impl Providers {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| {
-                provider_failed(reference, &format!("The command could not be started: {}", error.kind()))
-                    .with_hint("check that the program is installed and on PATH, or write its full path")
+                provider_failed(
+                    reference,
+                    &format!("The command could not be started: {}", error.kind()),
+                )
+                .with_hint("check that the program is installed and on PATH, or write its full path")
             })?;
-        let output = child.stdout.take().ok_or_else(|| Error::bug("a secret command has no output"))?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| Error::bug("a secret command has no output"))?;
         let raw = read_bounded(output, reference).await?.map_err(|error| {
-            provider_failed(reference, &format!("Its output could not be read: {}", error.kind())).with_hint(by_hand)
+            provider_failed(
+                reference,
+                &format!("Its output could not be read: {}", error.kind()),
+            )
+            .with_hint(by_hand)
         })?;
         let status = child.wait().await.map_err(|error| {
-            provider_failed(reference, &format!("Its end could not be awaited: {}", error.kind())).with_hint(by_hand)
+            provider_failed(
+                reference,
+                &format!("Its end could not be awaited: {}", error.kind()),
+            )
+            .with_hint(by_hand)
         })?;
         if !status.success() {
-            return Err(provider_failed(reference, &format!("The command ended with {status}")).with_hint(by_hand));
+            return Err(
+                provider_failed(reference, &format!("The command ended with {status}")).with_hint(by_hand),
+            );
         }
         Ok(raw)
     }
@@ -154,7 +191,11 @@ fn fill(template: &[String], argument: Option<&str>) -> Result<Vec<String>> {
         (Some(at), Some(argument)) if at > 0 && !argument.is_empty() && !argument.starts_with('-') => {
             argument.clone_into(&mut argv[at]);
         }
-        (Some(_), Some(_)) => return Err(wrong("The argument after the command's name is empty or begins with `-`")),
+        (Some(_), Some(_)) => {
+            return Err(wrong(
+                "The argument after the command's name is empty or begins with `-`",
+            ));
+        }
         (None, Some(_)) => return Err(wrong("The command takes no argument, and the reference has one")),
         (Some(_), None) => {
             return Err(wrong("The command takes an argument, and the reference has none")
@@ -170,7 +211,11 @@ fn file_path(base_dir: &Path, path: &str) -> PathBuf {
         return base_dir.join(path.strip_prefix("./").unwrap_or(path));
     }
     let drive = path.as_bytes().get(1) == Some(&b':');
-    if cfg!(windows) && drive { PathBuf::from(path) } else { Path::new("/").join(path.trim_start_matches('/')) }
+    if cfg!(windows) && drive {
+        PathBuf::from(path)
+    } else {
+        Path::new("/").join(path.trim_start_matches('/'))
+    }
 }
 
 async fn read_bounded(source: impl AsyncRead + Unpin, reference: &Reference) -> Result<std::io::Result<Raw>> {
@@ -179,7 +224,8 @@ async fn read_bounded(source: impl AsyncRead + Unpin, reference: &Reference) -> 
         return Ok(Err(error));
     }
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(provider_failed(reference, "The value is larger than 1 MiB").with_hint("point the reference at the secret itself"));
+        return Err(provider_failed(reference, "The value is larger than 1 MiB")
+            .with_hint("point the reference at the secret itself"));
     }
     Ok(Ok(Raw(bytes)))
 }
@@ -189,6 +235,12 @@ fn not_found(reference: &Reference, detail: &str) -> Error {
 }
 
 fn provider_failed(reference: &Reference, detail: &str) -> Error {
-    Error::new(Code::E0604, format!("secret provider `{}` failed for `{reference}`", reference.provider))
-        .with_detail(format!("{detail}."))
+    Error::new(
+        Code::E0604,
+        format!(
+            "secret provider `{}` failed for `{reference}`",
+            reference.provider
+        ),
+    )
+    .with_detail(format!("{detail}."))
 }

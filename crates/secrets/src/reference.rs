@@ -13,8 +13,7 @@ use synqx_model::{Code, Error, Result};
 /// How every reference begins.
 pub const SCHEME: &str = "secret://";
 
-const GRAMMAR: &str =
-    "write `secret://<provider>/<path>[#<key>][?encoding=base64|json|pem]`, such as `secret://env/MART_PASSWORD`";
+const GRAMMAR: &str = "write `secret://<provider>/<path>[#<key>][?encoding=base64|json|pem]`, such as `secret://env/MART_PASSWORD`";
 const OPTIONS: [&str; 4] = ["encoding", "version", "stage", "ttl"];
 
 /// A reference, taken apart. Parts are decoded: `%23` is `#` here.
@@ -61,16 +60,24 @@ impl Encoding {
 impl Reference {
     /// Reads a reference. Errors: `E0601`, without the text itself.
     pub fn parse(text: &str) -> Result<Self> {
-        let rest = text.strip_prefix(SCHEME).ok_or_else(|| wrong("It does not begin with `secret://`"))?;
+        let rest = text
+            .strip_prefix(SCHEME)
+            .ok_or_else(|| wrong("It does not begin with `secret://`"))?;
         let (rest, options) = split_off(rest, '?');
         let (place, key) = split_off(rest, '#');
-        let (provider, path) =
-            place.split_once('/').ok_or_else(|| wrong("It names a provider and no path"))?;
+        let (provider, path) = place
+            .split_once('/')
+            .ok_or_else(|| wrong("It names a provider and no path"))?;
         if provider.is_empty() {
             return Err(wrong("It names no provider"));
         }
-        if !provider.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-            return Err(wrong("Its provider has characters other than letters, digits, `-` and `_`"));
+        if !provider
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        {
+            return Err(wrong(
+                "Its provider has characters other than letters, digits, `-` and `_`",
+            ));
         }
         if path.is_empty() {
             return Err(wrong("It names a provider and no path"));
@@ -95,8 +102,9 @@ impl Reference {
     }
 
     fn read_option(&mut self, option: &str) -> Result<()> {
-        let (name, value) =
-            option.split_once('=').ok_or_else(|| wrong("An option after `?` is not written `name=value`"))?;
+        let (name, value) = option
+            .split_once('=')
+            .ok_or_else(|| wrong("An option after `?` is not written `name=value`"))?;
         let value = decode(value)?;
         if value.is_empty() {
             return Err(wrong("An option after `?` has no value"));
@@ -106,14 +114,17 @@ impl Reference {
                 let encoding = [Encoding::Base64, Encoding::Json, Encoding::Pem];
                 let known = encoding.into_iter().find(|e| e.as_str() == value);
                 let known = known.ok_or_else(|| {
-                    wrong("Its encoding is not known").with_hint("write `encoding=base64`, `encoding=json` or `encoding=pem`")
+                    wrong("Its encoding is not known")
+                        .with_hint("write `encoding=base64`, `encoding=json` or `encoding=pem`")
                 })?;
                 self.encoding.replace(known).is_some()
             }
             "version" => self.version.replace(value).is_some(),
             "stage" => self.stage.replace(value).is_some(),
             "ttl" => {
-                let seconds = value.parse().map_err(|_| wrong("Its `ttl` is not a whole number of seconds"))?;
+                let seconds = value
+                    .parse()
+                    .map_err(|_| wrong("Its `ttl` is not a whole number of seconds"))?;
                 self.ttl.replace(seconds).is_some()
             }
             _ => {
@@ -121,23 +132,37 @@ impl Reference {
                 return Err(wrong("It has an unknown option").with_hint(format!("{hint}; {GRAMMAR}")));
             }
         };
-        if repeated { Err(wrong("It has an option twice")) } else { Ok(()) }
+        if repeated {
+            Err(wrong("It has an option twice"))
+        } else {
+            Ok(())
+        }
     }
 
     /// The options that are set besides `encoding`, which no provider needs to know about.
     pub fn provider_options(&self) -> Vec<&'static str> {
-        let set = [("version", self.version.is_some()), ("stage", self.stage.is_some()), ("ttl", self.ttl.is_some())];
-        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+        let set = [
+            ("version", self.version.is_some()),
+            ("stage", self.stage.is_some()),
+            ("ttl", self.ttl.is_some()),
+        ];
+        set.into_iter()
+            .filter(|(_, set)| *set)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
 /// The error for a text that is no reference. `detail` is a sentence without its full stop.
 pub(crate) fn wrong(detail: &str) -> Error {
-    Error::new(Code::E0601, "a secret reference does not parse").with_detail(format!("{detail}.")).with_hint(GRAMMAR)
+    Error::new(Code::E0601, "a secret reference does not parse")
+        .with_detail(format!("{detail}."))
+        .with_hint(GRAMMAR)
 }
 
 fn split_off(text: &str, mark: char) -> (&str, Option<&str>) {
-    text.split_once(mark).map_or((text, None), |(head, tail)| (head, Some(tail)))
+    text.split_once(mark)
+        .map_or((text, None), |(head, tail)| (head, Some(tail)))
 }
 
 fn decode(text: &str) -> Result<String> {
@@ -150,17 +175,25 @@ fn decode(text: &str) -> Result<String> {
             continue;
         }
         let value = match tail {
-            [high, low, ..] => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| high << 4 | low),
+            [high, low, ..] => hex_digit(*high)
+                .zip(hex_digit(*low))
+                .map(|(high, low)| high << 4 | low),
             _ => None,
         };
-        bytes.push(value.ok_or_else(|| wrong("A `%` is not followed by two hexadecimal digits; write `%25` for `%`"))?);
+        bytes.push(
+            value.ok_or_else(|| {
+                wrong("A `%` is not followed by two hexadecimal digits; write `%25` for `%`")
+            })?,
+        );
         rest = &tail[2..];
     }
     String::from_utf8(bytes).map_err(|_| wrong("Its `%` escapes are not UTF-8"))
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn encode(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
@@ -235,7 +268,8 @@ mod tests {
             let canary = format!("{text}canary-7f3a");
             if let Err(error) = Reference::parse(&canary) {
                 prop_assert_eq!(error.code(), Code::E0601);
-                prop_assert!(!format!("{error:?}").contains("canary-7f3a"));
+                let shown = format!("{error:?}");
+                prop_assert!(!shown.contains("canary-7f3a"));
             }
         }
     }
@@ -244,9 +278,15 @@ mod tests {
     fn takes_the_examples_of_the_documentation_apart() {
         let read = |text: &str| Reference::parse(text).expect(text);
         let file = read("secret://file/run/secrets/orders.json#/password");
-        assert_eq!((file.provider.as_str(), file.path.as_str(), file.key.as_deref()), ("file", "run/secrets/orders.json", Some("/password")));
+        assert_eq!(
+            (file.provider.as_str(), file.path.as_str(), file.key.as_deref()),
+            ("file", "run/secrets/orders.json", Some("/password"))
+        );
         let vault = read("secret://vault-prod/kv/data/apps/orders#password?version=7");
-        assert_eq!((vault.key.as_deref(), vault.version.as_deref()), (Some("password"), Some("7")));
+        assert_eq!(
+            (vault.key.as_deref(), vault.version.as_deref()),
+            (Some("password"), Some("7"))
+        );
         assert_eq!(read("secret://env/A%23B").path, "A#B");
         assert_eq!(read("secret://env/K?encoding=pem").encoding, Some(Encoding::Pem));
     }
@@ -254,15 +294,29 @@ mod tests {
     #[test]
     fn refuses_what_does_not_follow_the_grammar_and_shows_it() {
         for text in [
-            "secret://env", "secret://env/", "secret:///x", "secret://e v/x", "secret://env/x#", "secret://env/x?",
-            "secret://env/x?encoding=rot13", "secret://env/x?colour=red", "secret://env/%zz", "secret://env/%f",
-            "secret://env/x?ttl=soon", "secret://env/x?ttl=1&ttl=2", "env/x", "secret://env/x?encoding=",
+            "secret://env",
+            "secret://env/",
+            "secret:///x",
+            "secret://e v/x",
+            "secret://env/x#",
+            "secret://env/x?",
+            "secret://env/x?encoding=rot13",
+            "secret://env/x?colour=red",
+            "secret://env/%zz",
+            "secret://env/%f",
+            "secret://env/x?ttl=soon",
+            "secret://env/x?ttl=1&ttl=2",
+            "env/x",
+            "secret://env/x?encoding=",
         ] {
             let error = Reference::parse(text).expect_err(text);
             assert_eq!(error.code(), Code::E0601, "{text}");
             assert!(error.hint().is_some(), "{text}");
         }
-        let hint = Reference::parse("secret://env").expect_err("no path").hint().map(str::to_owned);
+        let hint = Reference::parse("secret://env")
+            .expect_err("no path")
+            .hint()
+            .map(str::to_owned);
         assert!(hint.is_some_and(|h| h.contains("secret://<provider>/<path>")));
     }
 }

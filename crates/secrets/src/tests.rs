@@ -12,11 +12,23 @@ use super::{Secrets, parse_commands};
 const CANARY: &str = "canary-5d0f-ünïcode \"quoted\"";
 
 fn secrets(redactor: &Redactor, dir: &std::path::Path) -> Secrets {
-    let variables = [("MART_PASSWORD", CANARY.to_owned()), ("MART", json!({"user": "etl", "password": CANARY}).to_string())];
+    let variables = [
+        ("MART_PASSWORD", CANARY.to_owned()),
+        ("MART", json!({"user": "etl", "password": CANARY}).to_string()),
+    ];
     Secrets::new(redactor.clone(), dir)
-        .with_variables(BTreeMap::from(variables.map(|(name, value)| (name.to_owned(), value))))
+        .with_variables(BTreeMap::from(
+            variables.map(|(name, value)| (name.to_owned(), value)),
+        ))
         .with_command("echo", ["printf", "%s\n", "{}"])
-        .with_command("fail", ["sh", "-c", "echo canary-on-stderr >&2; echo canary-on-stdout; exit 3"])
+        .with_command(
+            "fail",
+            [
+                "sh",
+                "-c",
+                "echo canary-on-stderr >&2; echo canary-on-stdout; exit 3",
+            ],
+        )
         .with_command("count", ["sh", "-c", "echo x >> count; wc -l < count"])
         .with_command("hang", ["sh", "-c", "read forever < /dev/zero"])
         .with_command("missing", ["/nonexistent/program"])
@@ -25,14 +37,21 @@ fn secrets(redactor: &Redactor, dir: &std::path::Path) -> Secrets {
 async fn code_of(secrets: &Secrets, reference: &str) -> Code {
     let error = secrets.resolve(reference).await.expect_err(reference);
     assert!(error.hint().is_some(), "{reference} has no hint");
-    assert!(!format!("{error:?}").contains("canary"), "{reference} shows a value");
+    assert!(
+        !format!("{error:?}").contains("canary"),
+        "{reference} shows a value"
+    );
     error.code()
 }
 
 #[tokio::test]
 async fn resolves_variables_files_and_commands() {
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::write(dir.path().join("x.json"), json!({"db": {"password": CANARY}}).to_string()).expect("a file");
+    std::fs::write(
+        dir.path().join("x.json"),
+        json!({"db": {"password": CANARY}}).to_string(),
+    )
+    .expect("a file");
     let secrets = secrets(&Redactor::default(), dir.path());
     let absolute = format!("secret://file{}/x.json#/db/password", dir.path().display());
     for reference in [
@@ -42,10 +61,20 @@ async fn resolves_variables_files_and_commands() {
         "secret://file/./x.json#/db/password",
         absolute.as_str(),
     ] {
-        assert_eq!(secrets.resolve(reference).await.as_deref(), Ok(CANARY), "{reference}");
+        assert_eq!(
+            secrets.resolve(reference).await.as_deref(),
+            Ok(CANARY),
+            "{reference}"
+        );
     }
-    let said = secrets.resolve("secret://exec/echo/a b; $(touch broken) `x`").await;
-    assert_eq!(said.as_deref(), Ok("a b; $(touch broken) `x`"), "no shell ever sees the argument");
+    let said = secrets
+        .resolve("secret://exec/echo/a b; $(touch broken) `x`")
+        .await;
+    assert_eq!(
+        said.as_deref(),
+        Ok("a b; $(touch broken) `x`"),
+        "no shell ever sees the argument"
+    );
     assert!(!dir.path().join("broken").exists());
 }
 
@@ -54,8 +83,14 @@ async fn asks_once_per_run_for_all_fields_of_a_secret() {
     let dir = tempfile::tempdir().expect("a folder");
     let secrets = secrets(&Redactor::default(), dir.path());
     let config = json!({"a": "secret://exec/count", "b": ["secret://exec/count"], "c": {"d": "secret://exec/count?encoding=json"}, "e": 1});
-    let resolved = secrets.resolve_config(config.as_object().expect("a map")).await.expect("resolves");
-    assert_eq!(json!(resolved), json!({"a": "1", "b": ["1"], "c": {"d": "1"}, "e": 1}));
+    let resolved = secrets
+        .resolve_config(config.as_object().expect("a map"))
+        .await
+        .expect("resolves");
+    assert_eq!(
+        json!(resolved),
+        json!({"a": "1", "b": ["1"], "c": {"d": "1"}, "e": 1})
+    );
 }
 
 #[tokio::test]
@@ -89,7 +124,10 @@ async fn names_what_is_wrong_with_a_hint_and_without_a_value() {
     }
     let near = secrets.resolve("secret://envv/X").await.expect_err("unknown");
     assert!(near.hint().is_some_and(|hint| hint.contains("`env`")));
-    let near = secrets.resolve("secret://env/MART_PASWORD").await.expect_err("unknown");
+    let near = secrets
+        .resolve("secret://env/MART_PASWORD")
+        .await
+        .expect_err("unknown");
     assert!(near.hint().is_some_and(|hint| hint.contains("`MART_PASSWORD`")));
 }
 
@@ -100,13 +138,25 @@ async fn a_canary_never_leaves_through_what_is_printed() {
     let secrets = secrets(&redactor, dir.path());
     let user = secrets.resolve("secret://env/MART#user").await.expect("resolves");
     assert_eq!(user, "etl");
-    let printed = redactor.clean(&format!("{secrets:?} {} and {CANARY}", json!({"password": CANARY})));
-    assert!(!printed.contains("canary"), "the password of the same secret is hidden too: {printed}");
+    let printed = redactor.clean(&format!(
+        "{secrets:?} {} and {CANARY}",
+        json!({"password": CANARY})
+    ));
+    assert!(
+        !printed.contains("canary"),
+        "the password of the same secret is hidden too: {printed}"
+    );
     assert!(!format!("{secrets:?}").contains("canary"));
 }
 
 #[test]
 fn reads_the_commands_of_the_process() {
-    assert_eq!(parse_commands(r#"{"pass": ["pass", "show", "{}"]}"#).map(|c| c.len()), Ok(1));
-    assert_eq!(parse_commands(r#"{"pass": "pass show"}"#).map_err(|e| e.code()), Err(Code::E0604));
+    assert_eq!(
+        parse_commands(r#"{"pass": ["pass", "show", "{}"]}"#).map(|c| c.len()),
+        Ok(1)
+    );
+    assert_eq!(
+        parse_commands(r#"{"pass": "pass show"}"#).map_err(|e| e.code()),
+        Err(Code::E0604)
+    );
 }

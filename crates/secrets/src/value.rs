@@ -15,8 +15,13 @@ pub(crate) struct Raw(pub(crate) Vec<u8>);
 /// The value a reference stands for. Everything that was seen on the way is registered with the redactor first.
 /// Errors: `E0603` the key is not there, `E0604` the content does not have the form the reference asks for.
 pub(crate) fn extract(raw: &Raw, reference: &Reference, redactor: &Redactor) -> Result<String> {
-    let text = std::str::from_utf8(&raw.0)
-        .map_err(|_| failed(reference, "The value is not UTF-8 text", "store it as base64 and add `?encoding=base64`"))?;
+    let text = std::str::from_utf8(&raw.0).map_err(|_| {
+        failed(
+            reference,
+            "The value is not UTF-8 text",
+            "store it as base64 and add `?encoding=base64`",
+        )
+    })?;
     let text = trim_line_end(text);
     redactor.register(text);
     let chosen = match &reference.key {
@@ -39,9 +44,15 @@ pub(crate) fn extract(raw: &Raw, reference: &Reference, redactor: &Redactor) -> 
 }
 
 fn failed(reference: &Reference, detail: &str, hint: &str) -> Error {
-    Error::new(Code::E0604, format!("secret provider `{}` failed for `{reference}`", reference.provider))
-        .with_detail(format!("{detail}."))
-        .with_hint(hint)
+    Error::new(
+        Code::E0604,
+        format!(
+            "secret provider `{}` failed for `{reference}`",
+            reference.provider
+        ),
+    )
+    .with_detail(format!("{detail}."))
+    .with_hint(hint)
 }
 
 fn trim_line_end(text: &str) -> &str {
@@ -51,12 +62,21 @@ fn trim_line_end(text: &str) -> &str {
 
 fn parse_json(text: &str, reference: &Reference) -> Result<Value> {
     // The parser's own message quotes the text, so it is left out.
-    serde_json::from_str(text)
-        .map_err(|_| failed(reference, "The value is not JSON", "store JSON, or leave the key and `encoding=json` out"))
+    serde_json::from_str(text).map_err(|_| {
+        failed(
+            reference,
+            "The value is not JSON",
+            "store JSON, or leave the key and `encoding=json` out",
+        )
+    })
 }
 
 fn choose<'a>(document: &'a Value, key: &str, reference: &Reference) -> Result<&'a Value> {
-    let found = if key.starts_with('/') { document.pointer(key) } else { document.get(key) };
+    let found = if key.starts_with('/') {
+        document.pointer(key)
+    } else {
+        document.get(key)
+    };
     match found {
         Some(Value::Null) | None => Err(Error::new(Code::E0603, format!("secret `{reference}` not found"))
             .with_detail("The secret is JSON, and it has no such field, or the field is null.")
@@ -98,11 +118,17 @@ fn pem(text: &str, reference: &Reference) -> Result<String> {
 }
 
 fn base64(text: &str, reference: &Reference) -> Result<String> {
-    let wrong = || failed(reference, "The value is not base64 of UTF-8 text", "leave `encoding=base64` out if the value is plain");
+    let wrong = || {
+        failed(
+            reference,
+            "The value is not base64 of UTF-8 text",
+            "leave `encoding=base64` out if the value is plain",
+        )
+    };
     let symbols: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     let padding = symbols.iter().rev().take_while(|b| **b == b'=').count();
     let symbols = &symbols[..symbols.len() - padding];
-    if padding > 2 || symbols.len() % 4 == 1 || (padding > 0 && (symbols.len() + padding) % 4 != 0) {
+    if padding > 2 || symbols.len() % 4 == 1 || (padding > 0 && !(symbols.len() + padding).is_multiple_of(4)) {
         return Err(wrong());
     }
     let mut bytes = Vec::with_capacity(symbols.len() / 4 * 3 + 2);
@@ -134,7 +160,11 @@ mod tests {
 
     fn value(content: &str, reference: &str) -> Result<String> {
         let reference = Reference::parse(reference).expect("a reference");
-        extract(&Raw(content.as_bytes().to_vec()), &reference, &Redactor::default())
+        extract(
+            &Raw(content.as_bytes().to_vec()),
+            &reference,
+            &Redactor::default(),
+        )
     }
 
     #[test]
@@ -149,23 +179,56 @@ mod tests {
         let json = r#"{"user":"etl","port":5432,"db":{"pass/word":"s3cret"},"none":null}"#;
         assert_eq!(value(json, "secret://env/X#user").as_deref(), Ok("etl"));
         assert_eq!(value(json, "secret://env/X#/port").as_deref(), Ok("5432"));
-        assert_eq!(value(json, "secret://env/X#/db/pass~1word").as_deref(), Ok("s3cret"));
-        assert_eq!(value(json, "secret://env/X#nobody").map_err(|e| e.code()), Err(Code::E0603));
-        assert_eq!(value(json, "secret://env/X#none").map_err(|e| e.code()), Err(Code::E0603));
-        assert_eq!(value("plain", "secret://env/X#user").map_err(|e| e.code()), Err(Code::E0604));
+        assert_eq!(
+            value(json, "secret://env/X#/db/pass~1word").as_deref(),
+            Ok("s3cret")
+        );
+        assert_eq!(
+            value(json, "secret://env/X#nobody").map_err(|e| e.code()),
+            Err(Code::E0603)
+        );
+        assert_eq!(
+            value(json, "secret://env/X#none").map_err(|e| e.code()),
+            Err(Code::E0603)
+        );
+        assert_eq!(
+            value("plain", "secret://env/X#user").map_err(|e| e.code()),
+            Err(Code::E0604)
+        );
     }
 
     #[test]
     fn undoes_encodings() {
-        for (encoded, plain) in [("", ""), ("Zg==", "f"), ("Zg", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\nYmFy", "foobar"), ("w7_Dvw==", "ÿÿ")] {
-            assert_eq!(value(encoded, "secret://env/X?encoding=base64").as_deref(), Ok(plain));
+        for (encoded, plain) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zg", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9v\nYmFy", "foobar"),
+            ("w7_Dvw==", "ÿÿ"),
+        ] {
+            assert_eq!(
+                value(encoded, "secret://env/X?encoding=base64").as_deref(),
+                Ok(plain)
+            );
         }
         for wrong in ["Z", "Zg=", "Z===", "Zm9v!", "//79"] {
-            assert_eq!(value(wrong, "secret://env/X?encoding=base64").map_err(|e| e.code()), Err(Code::E0604), "{wrong}");
+            assert_eq!(
+                value(wrong, "secret://env/X?encoding=base64").map_err(|e| e.code()),
+                Err(Code::E0604),
+                "{wrong}"
+            );
         }
-        assert_eq!(value("\"a\\u0062\"", "secret://env/X?encoding=json").as_deref(), Ok("ab"));
+        assert_eq!(
+            value("\"a\\u0062\"", "secret://env/X?encoding=json").as_deref(),
+            Ok("ab")
+        );
         let pem = "-----BEGIN KEY-----\\nAAAA\\n-----END KEY-----";
-        assert_eq!(value(pem, "secret://env/X?encoding=pem").as_deref(), Ok("-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"));
+        assert_eq!(
+            value(pem, "secret://env/X?encoding=pem").as_deref(),
+            Ok("-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n")
+        );
         assert!(value("AAAA", "secret://env/X?encoding=pem").is_err());
     }
 

@@ -1,0 +1,357 @@
+//! What a document may say about files: the connection's configuration and the options of an extract or a load.
+//!
+//! Options of an extract override those of the connection. Everything is checked here, before a file is touched;
+//! what a file itself says (its header, its schema) is found out elsewhere.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use synqx_model::nearest::did_you_mean;
+use synqx_model::spec::{OrderedMap, decode_map};
+use synqx_model::{ByteSize, Code, Error, Result};
+
+/// A folder of files, or one file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder that assets are relative to, or a single file. Relative to the document's folder.
+    pub path: String,
+    /// The format of every asset of this connection. Without it, the extension of the file decides.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// How CSV files of this connection are written down. Each extract or load may say otherwise under `options`.
+    #[serde(default)]
+    pub csv: CsvOptions,
+}
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma separated values.
+    Csv,
+    /// Tab separated values.
+    Tsv,
+    /// One JSON object per line.
+    Jsonl,
+    /// An array of JSON objects, or objects one after another.
+    Json,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 5] = [Format::Csv, Format::Tsv, Format::Jsonl, Format::Json, Format::Parquet];
+
+    /// The word, which is also the extension of files written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Jsonl => "jsonl",
+            Format::Json => "json",
+            Format::Parquet => "parquet",
+        }
+    }
+
+    /// The format an extension stands for.
+    pub fn of_extension(extension: &str) -> Option<Format> {
+        Some(match extension.to_ascii_lowercase().as_str() {
+            "csv" => Format::Csv,
+            "tsv" | "tab" => Format::Tsv,
+            "jsonl" | "ndjson" => Format::Jsonl,
+            "json" => Format::Json,
+            "parquet" | "pq" => Format::Parquet,
+            _ => return None,
+        })
+    }
+
+    /// The format a file name says, below an extension of compression: `flights.csv.gz` is CSV.
+    pub fn of_name(name: &str) -> Option<Format> {
+        let base = name.rsplit('/').next().unwrap_or(name);
+        let (stem, extension) = base.rsplit_once('.')?;
+        match Compression::of_extension(extension) {
+            Some(_) => stem.rsplit_once('.').and_then(|(_, inner)| Format::of_extension(inner)),
+            None => Format::of_extension(extension),
+        }
+    }
+
+    /// Whether it is delimited text.
+    pub fn is_delimited(self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv)
+    }
+}
+
+/// How bytes are packed on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip (text formats).
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Snappy (Parquet).
+    Snappy,
+    /// LZ4 (Parquet).
+    Lz4,
+}
+
+impl Compression {
+    /// The compression an extension stands for, on writing.
+    pub fn of_extension(extension: &str) -> Option<Compression> {
+        match extension.to_ascii_lowercase().as_str() {
+            "gz" | "gzip" => Some(Compression::Gzip),
+            "zst" | "zstd" => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// How a CSV file is written down.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvOptions {
+    /// One character between cells. Default: comma, for `tsv` the tab.
+    #[serde(default)]
+    pub delimiter: Option<String>,
+    /// The character around cells that hold delimiters. Default `"`; empty for none.
+    #[serde(default)]
+    pub quote: Option<String>,
+    /// A character that takes the meaning from the next one inside quotes. Default: none, quotes are doubled.
+    #[serde(default)]
+    pub escape: Option<String>,
+    /// Whether the first record names the columns. Default true.
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// The text encoding, such as `utf-8`, `windows-1252`, `utf-16le`. A byte order mark wins. Default `utf-8`.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// Cell texts that mean NULL. Default: the empty cell without quotes.
+    #[serde(default)]
+    pub nulls: Option<Vec<String>>,
+    /// Lines to leave out at the beginning.
+    #[serde(default)]
+    pub skip_rows: Option<usize>,
+    /// Lines that begin with this character are left out. Default: none.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// Options of an extract.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtractOptions {
+    format: Option<Format>,
+    delimiter: Option<String>,
+    quote: Option<String>,
+    escape: Option<String>,
+    header: Option<bool>,
+    encoding: Option<String>,
+    nulls: Option<Vec<String>>,
+    skip_rows: Option<usize>,
+    comment: Option<String>,
+    #[serde(default)]
+    columns: OrderedMap<String>,
+    infer_rows: Option<u64>,
+}
+
+/// How files are to be read, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadOptions {
+    /// The format, when the document says.
+    pub(crate) format: Option<Format>,
+    /// How CSV is written down.
+    pub(crate) csv: CsvOptions,
+    /// Columns with a declared type, in the order of the document.
+    pub(crate) columns: Vec<(String, arrow::datatypes::DataType)>,
+    /// Rows to look at when types are inferred.
+    pub(crate) infer_rows: Option<u64>,
+}
+
+impl ReadOptions {
+    /// Reads the options of an extract over those of the connection. Errors: `E0102`, `E0103`.
+    pub(crate) fn new(config: &Config, options: &Map<String, Value>) -> Result<Self> {
+        let own: ExtractOptions = decode_map(options, "options")?;
+        let base = &config.csv;
+        let csv = CsvOptions {
+            delimiter: own.delimiter.or_else(|| base.delimiter.clone()),
+            quote: own.quote.or_else(|| base.quote.clone()),
+            escape: own.escape.or_else(|| base.escape.clone()),
+            header: own.header.or(base.header),
+            encoding: own.encoding.or_else(|| base.encoding.clone()),
+            nulls: own.nulls.or_else(|| base.nulls.clone()),
+            skip_rows: own.skip_rows.or(base.skip_rows),
+            comment: own.comment.or_else(|| base.comment.clone()),
+        };
+        let mut columns = Vec::new();
+        let mut wrong = Vec::new();
+        for (name, text) in own.columns.iter() {
+            match synqx_sdk::types::parse_type(text) {
+                Ok(data_type) => columns.push((name.to_owned(), data_type)),
+                Err(error) => wrong.push(error),
+            }
+        }
+        if let Some(error) = Error::all(wrong) {
+            return Err(error);
+        }
+        Ok(ReadOptions { format: own.format.or(config.format), csv, columns, infer_rows: own.infer_rows })
+    }
+
+    /// The format of a file. Errors: `E0103` when neither options nor name say.
+    pub(crate) fn format_of(&self, name: &str) -> Result<Format> {
+        self.format.or_else(|| Format::of_name(name)).ok_or_else(|| unknown_format(name))
+    }
+
+    /// The declared type of a column.
+    pub(crate) fn declared(&self, column: &str) -> Option<&arrow::datatypes::DataType> {
+        self.columns.iter().find(|(name, _)| name == column).map(|(_, data_type)| data_type)
+    }
+}
+
+/// The error for a name that does not say its format.
+pub(crate) fn unknown_format(name: &str) -> Error {
+    let words: Vec<_> = Format::ALL.iter().map(|f| f.as_str()).collect();
+    Error::new(Code::E0103, format!("the name `{name}` does not say which format the file has"))
+        .with_detail(format!("The known formats are {}.", words.join(", ")))
+        .with_hint("name it under `options: { format: csv }`")
+}
+
+/// Options of a load.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadOptions {
+    format: Option<Format>,
+    compression: Option<Compression>,
+    delimiter: Option<String>,
+    header: Option<bool>,
+    nulls: Option<String>,
+    row_group_bytes: Option<ByteSize>,
+    part_bytes: Option<ByteSize>,
+}
+
+/// How files are to be written, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteOptions {
+    /// The format.
+    pub(crate) format: Format,
+    /// The compression.
+    pub(crate) compression: Compression,
+    /// The byte between cells.
+    pub(crate) delimiter: u8,
+    /// Whether CSV begins with the column names.
+    pub(crate) header: bool,
+    /// The text of NULL in CSV.
+    pub(crate) null: String,
+    /// Bytes of a Parquet row group while it is being made.
+    pub(crate) row_group_bytes: Option<u64>,
+    /// Bytes after which a folder gets another part.
+    pub(crate) part_bytes: u64,
+}
+
+impl WriteOptions {
+    /// Reads the options of a load. `asset` decides what they leave open. Errors: `E0102`, `E0103`.
+    pub(crate) fn new(config: &Config, asset: &str, options: &Map<String, Value>) -> Result<Self> {
+        let own: LoadOptions = decode_map(options, "options")?;
+        let folder = is_folder(asset);
+        let named = Format::of_name(asset);
+        let format = match own.format.or(config.format).or(named) {
+            Some(format) => format,
+            None if folder => Format::Parquet,
+            None => return Err(unknown_format(asset)),
+        };
+        let extension = (!folder).then(|| asset.rsplit_once('.')).flatten().map(|(_, e)| e);
+        let by_name = extension.and_then(Compression::of_extension);
+        let compression = match (own.compression, format) {
+            (Some(chosen), _) => chosen,
+            (None, Format::Parquet) => Compression::Zstd,
+            (None, _) => by_name.unwrap_or(Compression::None),
+        };
+        let possible = match format {
+            Format::Parquet => compression != Compression::Gzip,
+            _ => matches!(compression, Compression::None | Compression::Gzip | Compression::Zstd),
+        };
+        if !possible {
+            return Err(Error::new(Code::E0103, format!("{} files cannot be written with this compression", format.as_str()))
+                .with_hint("text formats take `none`, `gzip`, `zstd`; Parquet takes `zstd`, `snappy`, `lz4`, `none`"));
+        }
+        if format != Format::Parquet && by_name.is_some_and(|named| named != compression) {
+            return Err(Error::new(Code::E0103, format!("the name `{asset}` and `compression` contradict each other"))
+                .with_hint("leave `compression` out, or change the extension"));
+        }
+        let delimiter = match own.delimiter.as_ref().or(config.csv.delimiter.as_ref()) {
+            Some(text) => one_byte("delimiter", text)?.unwrap_or(b','),
+            None if format == Format::Tsv => b'\t',
+            None => b',',
+        };
+        Ok(WriteOptions {
+            format,
+            compression,
+            delimiter,
+            header: own.header.or(config.csv.header).unwrap_or(true),
+            null: own.nulls.unwrap_or_default(),
+            row_group_bytes: own.row_group_bytes.map(|b| b.0),
+            part_bytes: own.part_bytes.map_or(256 << 20, |b| b.0.max(1)),
+        })
+    }
+
+    /// The extension of parts, such as `csv.gz`.
+    pub(crate) fn extension(&self) -> String {
+        let base = self.format.as_str();
+        match (self.format, self.compression) {
+            (Format::Parquet, _) | (_, Compression::None) => base.to_owned(),
+            (_, Compression::Gzip) => format!("{base}.gz"),
+            (_, _) => format!("{base}.zst"),
+        }
+    }
+}
+
+/// Whether a target's name means a folder of parts: it ends with `/` or has no extension.
+pub(crate) fn is_folder(asset: &str) -> bool {
+    let base = asset.rsplit('/').next().unwrap_or(asset);
+    base.is_empty() || base == "." || !base.trim_start_matches('.').contains('.')
+}
+
+/// One ASCII character, or none for the empty text. Errors: `E0103`.
+pub(crate) fn one_byte(key: &str, text: &str) -> Result<Option<u8>> {
+    match text.as_bytes() {
+        [] => Ok(None),
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
+        _ if text == "\\t" => Ok(Some(b'\t')),
+        _ => Err(Error::new(Code::E0103, format!("`{key}` is not one ASCII character"))
+            .with_hint(format!("write `{key}: \";\"` or another single character"))),
+    }
+}
+
+/// An encoding by its label. Errors: `E0103`.
+pub(crate) fn encoding(label: &str) -> Result<&'static encoding_rs::Encoding> {
+    const COMMON: [&str; 8] =
+        ["utf-8", "utf-16le", "utf-16be", "windows-1252", "iso-8859-1", "iso-8859-15", "shift_jis", "gbk"];
+    encoding_rs::Encoding::for_label(label.as_bytes()).ok_or_else(|| {
+        Error::new(Code::E0103, format!("`{label}` is not a text encoding")).with_hint(did_you_mean(label, COMMON))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_format_and_whether_it_is_a_folder() {
+        assert_eq!(Format::of_name("a/flights.CSV.gz"), Some(Format::Csv));
+        assert_eq!(Format::of_name("x.ndjson"), Some(Format::Jsonl));
+        assert_eq!(Format::of_name("flights"), None);
+        assert!(is_folder("out/") && is_folder("out") && is_folder("a.b/out") && !is_folder("out.parquet"));
+    }
+
+    #[test]
+    fn options_are_refused_with_the_nearest_name() {
+        let config = Config { path: ".".into(), format: None, csv: CsvOptions::default() };
+        let options = serde_json::json!({ "delimeter": ";" });
+        let error = ReadOptions::new(&config, options.as_object().expect("a map")).expect_err("unknown");
+        assert!(error.code() == Code::E0102 && error.hint().is_some_and(|h| h.contains("delimiter")));
+        assert_eq!(one_byte("quote", "ab").expect_err("two").code(), Code::E0103);
+    }
+}

@@ -1,0 +1,301 @@
+//! Reads one delimited file: its header and a sample for `describe`, or all of it as batches.
+//!
+//! Every record must have as many cells as the header, every file of a set the same columns. Errors name file, line
+//! and row, never a value. Blocks of text are checked to be UTF-8 once, then every wanted column is decoded in turn.
+
+use std::collections::HashSet;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::lane::Sender;
+use synqx_sdk::types::render_type;
+
+use super::cells::{Block, Column};
+use super::dialect::Dialect;
+use super::infer::Evidence;
+use super::split::{Broken, Cell, Form, Step, record, unescape};
+use crate::content::{Opened, Text};
+use crate::read::{FileTask, Sample};
+use crate::window::Window;
+
+/// Bytes decoded at once: small enough that cells and text stay in the processor's cache.
+const BLOCK: usize = 128 << 10;
+
+/// A file being read.
+struct File<'a> {
+    window: Window,
+    dialect: &'a Dialect,
+    names: Vec<String>,
+    cells: Vec<Cell>,
+    row: u64,
+}
+
+impl<'a> File<'a> {
+    /// Opens a file and reads its header. `None`: there is not a single record. Errors: `E0406`, `E02xx`.
+    fn open(window: Window, dialect: &'a Dialect, declared: &[String]) -> Result<Option<Self>> {
+        let mut file = File { window, dialect, names: Vec::new(), cells: Vec::new(), row: 0 };
+        file.skip_lines()?;
+        let Some(end) = file.first_record()? else { return Ok(None) };
+        let bytes = &file.window.bytes()[..end];
+        let text = std::str::from_utf8(bytes).map_err(|cause| file.window.not_utf8(cause.valid_up_to(), None))?;
+        if dialect.header {
+            let plain = |cell: &Cell| unescape(cell.text(text), cell, dialect).into_owned();
+            file.names = header_names(file.cells.iter().map(plain), file.window.label())?;
+            file.window.consume(end);
+        } else if declared.len() == file.cells.len() {
+            file.names = declared.to_vec();
+        } else {
+            file.names = (1..=file.cells.len()).map(|n| format!("column_{n}")).collect();
+        }
+        file.cells.clear();
+        Ok(Some(file))
+    }
+
+    fn skip_lines(&mut self) -> Result<()> {
+        let mut left = self.dialect.skip_rows;
+        while left > 0 {
+            match memchr::memchr(b'\n', self.window.bytes()) {
+                Some(at) => {
+                    self.window.consume(at + 1);
+                    left -= 1;
+                }
+                None if self.window.is_last() => {
+                    let all = self.window.bytes().len();
+                    self.window.consume(all);
+                    return Ok(());
+                }
+                None => self.more(None)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the first record after comments and blank lines and leaves its cells in `cells`; its end.
+    fn first_record(&mut self) -> Result<Option<usize>> {
+        loop {
+            self.cells.clear();
+            let last = self.window.is_last();
+            match record(self.window.bytes(), 0, (last, false), self.dialect, &mut self.cells) {
+                Ok(Step::Record(end)) => return Ok(Some(end)),
+                Ok(Step::Nothing(end)) => self.window.consume(end),
+                Ok(Step::Incomplete) => self.more(None)?,
+                Ok(Step::End) => return Ok(None),
+                Err(broken) => return Err(self.broken(broken)),
+            }
+        }
+    }
+
+    /// Reads on; a record that fills the window is too large.
+    fn more(&mut self, budget: Option<&synqx_sdk::Budget>) -> Result<()> {
+        if self.window.more()? {
+            return Ok(());
+        }
+        let column = self.names.get(self.cells.len()).map_or_else(|| format!("column_{}", self.cells.len() + 1), Clone::clone);
+        let place = format!("line {} of `{}`", self.window.line(), self.window.label());
+        let bytes = self.window.bytes().len() as u64;
+        Err(match budget {
+            Some(budget) => budget.row_too_large(&column, &place, bytes),
+            None => Error::new(Code::E0805, format!("column `{column}` has a value too large for the memory budget ({place})"))
+                .with_hint("run with a larger `--memory`"),
+        })
+    }
+
+    /// Finds the records of the next block: the end of the block in the window and the records. `None` at the end.
+    fn block(&mut self, budget: &synqx_sdk::Budget, most: u64) -> Result<Option<(usize, usize)>> {
+        let width = self.names.len();
+        loop {
+            self.cells.clear();
+            let (mut at, mut records) = (0, 0usize);
+            let mut partial = 0;
+            while at < BLOCK && (records as u64) < most {
+                let before = self.cells.len();
+                let place = (self.window.is_last(), width == 1);
+                match record(self.window.bytes(), at, place, self.dialect, &mut self.cells) {
+                    Ok(Step::Record(end)) => {
+                        if self.cells.len() - before != width {
+                            return Err(self.ragged(at, records, self.cells.len() - before));
+                        }
+                        (at, records) = (end, records + 1);
+                    }
+                    Ok(Step::Nothing(end)) => at = end,
+                    Ok(Step::Incomplete) => {
+                        partial = self.cells.len() - before;
+                        self.cells.truncate(before);
+                        break;
+                    }
+                    Ok(Step::End) => break,
+                    Err(broken) => return Err(self.broken(broken)),
+                }
+            }
+            if records > 0 {
+                return Ok(Some((at, records)));
+            }
+            self.window.consume(at);
+            if self.window.is_last() && self.window.bytes().is_empty() {
+                return Ok(None);
+            }
+            if at == 0 {
+                self.cells.resize(partial, Cell { start: 0, end: 0, form: Form::Bare });
+                self.more(Some(budget))?;
+            }
+        }
+    }
+
+    fn ragged(&self, at: usize, records: usize, found: usize) -> Error {
+        let (line, row, label) = (self.window.line_at(at), self.row + records as u64 + 1, self.window.label());
+        let width = self.names.len();
+        Error::new(Code::E0206, format!("line {line} of `{label}` has {found} cells, expected {width}"))
+            .with_detail(format!("It is row {row} of the file. The columns are counted from its {}.", if self.dialect.header { "header" } else { "first record" }))
+            .with_hint("put quotes around cells that hold the delimiter, or set `delimiter:` or `quote:` under `options`")
+    }
+
+    fn broken(&self, broken: Broken) -> Error {
+        let label = self.window.label();
+        match broken {
+            Broken::Unclosed(at) => Error::new(Code::E0210, format!("a quote that opens in line {} of `{label}` is never closed", self.window.line_at(at)))
+                .with_hint("the file may be cut short; or set `quote: \"\"` under `options` when it has no quotes"),
+            Broken::AfterQuote(at) => Error::new(Code::E0210, format!("text follows a closing quote in line {} of `{label}`", self.window.line_at(at)))
+                .with_hint("double the quotes inside cells, or set `escape: \"\\\\\"` or `quote: \"\"` under `options`"),
+        }
+    }
+
+    /// The text of a block. Errors: `E0207` naming line and column.
+    fn text(&self, end: usize) -> Result<&str> {
+        let bytes = &self.window.bytes()[..end];
+        std::str::from_utf8(bytes).map_err(|cause| {
+            let at = cause.valid_up_to();
+            let index = self.cells.iter().position(|c| (c.start as usize) <= at && at < c.end as usize);
+            let column = index.map(|index| self.names[index % self.names.len()].as_str());
+            self.window.not_utf8(at, column)
+        })
+    }
+}
+
+/// Column names of a header: empty ones are numbered, equal ones refused. Errors: `E0406`.
+fn header_names(cells: impl Iterator<Item = String>, label: &str) -> Result<Vec<String>> {
+    let names: Vec<String> =
+        cells.enumerate().map(|(i, name)| if name.is_empty() { format!("column_{}", i + 1) } else { name }).collect();
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        None => Ok(names),
+        Some(name) => Err(Error::new(Code::E0406, format!("the header of `{label}` names column `{name}` twice"))
+            .with_hint("rename one of them in the file, or read with `header: false`, `skip_rows: 1` and names under `columns:`")),
+    }
+}
+
+fn declared_names(task: &FileTask) -> Vec<String> {
+    task.options.columns.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// Looks at the beginning of a file: its columns and what their cells can be.
+pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
+    let dialect = Dialect::new(task.format, &task.options.csv)?;
+    let text = Text::open(&task.entry.path, &task.entry.label, dialect.encoding)?;
+    let window = Window::new(text, &task.budget)?;
+    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else { return Ok(Sample::default()) };
+    let mut evidence = vec![Evidence::default(); file.names.len()];
+    let mut whole = true;
+    let most = task.options.infer_rows.unwrap_or(u64::MAX);
+    while let Some((end, records)) = file.block(&task.budget, most - file.row)? {
+        let text = file.text(end)?;
+        for cells in file.cells.chunks_exact(file.names.len()) {
+            for (cell, evidence) in cells.iter().zip(&mut evidence) {
+                let raw = cell.text(text);
+                match cell.form {
+                    Form::Bare if dialect.is_null(raw.as_bytes()) => evidence.null(),
+                    Form::Bare | Form::Quoted => evidence.text(raw),
+                    Form::Escaped => evidence.text(&unescape(raw, cell, &dialect)),
+                }
+            }
+        }
+        file.row += records as u64;
+        file.window.consume(end);
+        if file.window.offset() >= bytes || file.row >= most {
+            whole = file.window.is_last() && file.window.bytes().is_empty();
+            break;
+        }
+    }
+    Ok(Sample { columns: file.names.into_iter().zip(evidence).collect(), rows: file.row, bytes: file.window.offset(), whole })
+}
+
+/// Where the wanted columns are in this file. Errors: `E0206` when the file has other columns than planned.
+fn positions(task: &FileTask, names: &[String], label: &str) -> Result<Vec<usize>> {
+    let lacking: Vec<_> = task.columns.iter().filter(|c| !names.contains(c)).map(|c| format!("`{c}`")).collect();
+    let beyond: Vec<_> = names.iter().filter(|n| !task.columns.contains(n)).map(|n| format!("`{n}`")).collect();
+    if !lacking.is_empty() || !beyond.is_empty() {
+        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(Error::new(Code::E0206, format!("the columns of `{label}` are not those the read was planned with"))
+            .with_detail(format!("Missing: {}. Unknown: {}.", list(&lacking), list(&beyond)))
+            .with_hint("read files with other columns in an extract of their own, or fix the file's header"));
+    }
+    let fields = task.file_schema.fields().iter();
+    Ok(fields.filter_map(|field| names.iter().position(|name| name == field.name())).collect())
+}
+
+/// Reads a file and sends its batches.
+pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
+    let dialect = Dialect::new(task.format, &task.options.csv)?;
+    let window = Window::new(Text::new(opened, dialect.encoding)?, &task.budget)?;
+    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else { return Ok(()) };
+    let places = positions(task, &file.names, file.window.label())?;
+    let mut columns = Vec::with_capacity(places.len());
+    for field in task.file_schema.fields() {
+        columns.push(Column::new(field.name(), field.data_type())?);
+    }
+    let width: usize = columns.iter().map(Column::width).sum();
+    let target = task.budget.batch_target();
+    let (mut rows, mut weight) = (0usize, 0usize);
+    let mut left = task.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some((end, records)) = file.block(&task.budget, left)? else { break };
+        let text = file.text(end)?;
+        let block = Block { text, cells: &file.cells, width: file.names.len(), dialect: &dialect };
+        for ((column, place), field) in columns.iter_mut().zip(&places).zip(task.file_schema.fields()) {
+            let strict = task.options.declared(field.name()).is_none();
+            if let Err(bad) = column.append(block, *place, strict) {
+                let at = file.cells[bad * file.names.len() + place].start as usize;
+                return Err(unfit(&file, at, bad, field, strict));
+            }
+        }
+        (rows, weight) = (rows + records, weight + records * width + text_bytes(&columns, end));
+        left -= records as u64;
+        file.row += records as u64;
+        file.window.consume(end);
+        if weight >= target {
+            if !sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)? {
+                return Ok(());
+            }
+            (rows, weight) = (0, 0);
+        }
+    }
+    if left > 0 {
+        file.window.verify()?;
+    }
+    if rows > 0 {
+        sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)?;
+    }
+    Ok(())
+}
+
+/// An upper bound of what the block adds to text columns.
+fn text_bytes(columns: &[Column], end: usize) -> usize {
+    if columns.iter().any(|c| matches!(c, Column::Text(_) | Column::Bytes(_))) { end } else { 0 }
+}
+
+fn batch(schema: &SchemaRef, columns: &mut [Column], rows: usize) -> Result<RecordBatch> {
+    let arrays: Vec<ArrayRef> = columns.iter_mut().map(Column::finish).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
+        .map_err(|cause| Error::bug("cannot make a batch of cells").with_cause(&cause))
+}
+
+fn unfit(file: &File<'_>, at: usize, bad: usize, field: &arrow::datatypes::Field, strict: bool) -> Error {
+    let (line, label, word) = (file.window.line_at(at), file.window.label(), render_type(field.data_type()));
+    let origin = if strict { "The type was inferred from the beginning of the data" } else { "The type is declared under `columns:`" };
+    let message = format!("value in line {line} of `{label}` does not fit column `{}` ({word})", field.name());
+    Error::new(Code::E0208, message)
+        .with_detail(format!("It is row {} of the file. {origin}.", file.row + bad as u64 + 1))
+        .with_hint(format!("declare the type with `options: {{ columns: {{ {}: text }} }}`, or the marker of missing values with `nulls: [\"NA\", \"\"]`", field.name()))
+}

@@ -1,0 +1,8 @@
+//! Parquet: footers tell schema and rows exactly, statistics tell which row groups a predicate can skip.
+//!
+//! `read` describes and reads, `prune` compares predicates with statistics, `write` makes files within the budget.
+//! Encoding and decoding are the `parquet` crate's.
+
+pub(crate) mod prune;
+pub(crate) mod read;
+pub(crate) mod write;

@@ -1,0 +1,220 @@
+//! Reads Parquet: schema and row counts from the footer, wanted columns of wanted row groups as batches.
+//!
+//! Text arrives as string views and dictionaries as their values. Files of one asset may have columns the others
+//! lack; those are NULL. Old INT96 timestamps are read in microseconds, which hold every date they can mean.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::RowGroupMetaData;
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::lane::Sender;
+use synqx_sdk::types::render_type;
+use synqx_sdk::{Predicate, TableSchema};
+
+use super::prune;
+use crate::content::{Opened, damaged};
+use crate::read::{FileTask, house_type};
+
+/// Bytes of row groups that one partition should have at least.
+const PARTITION: i64 = 32 << 20;
+
+fn footer(opened: &Opened) -> Result<ArrowReaderMetadata> {
+    ArrowReaderMetadata::load(&opened.file, ArrowReaderOptions::new()).map_err(|cause| broken(opened, &cause))
+}
+
+fn broken(opened: &Opened, cause: &dyn std::error::Error) -> Error {
+    opened.verify().err().unwrap_or_else(|| damaged(&opened.label, cause))
+}
+
+/// The schema of a file in the types of the house.
+fn house_schema(metadata: &ArrowReaderMetadata) -> SchemaRef {
+    let fields = metadata.schema().fields().iter().enumerate().map(|(index, field)| {
+        let data_type = if is_int96(metadata, index) {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        } else {
+            house_type(field.data_type())
+        };
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn is_int96(metadata: &ArrowReaderMetadata, root: usize) -> bool {
+    let parquet = metadata.parquet_schema();
+    let field = parquet.root_schema().get_fields().get(root);
+    field.is_some_and(|field| field.is_primitive() && field.get_physical_type() == Physical::INT96)
+}
+
+/// Describes files by their footers: the columns of all of them, the rows of all of them.
+pub(crate) fn describe(looks: &[FileTask]) -> Result<TableSchema> {
+    let mut fields: Vec<Arc<Field>> = Vec::new();
+    let (mut rows, mut notes) = (0u64, Vec::new());
+    for (index, look) in looks.iter().enumerate() {
+        let opened = Opened::new(&look.entry.path, &look.entry.label)?;
+        let metadata = footer(&opened)?;
+        rows += u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+        for (position, field) in house_schema(&metadata).fields().iter().enumerate() {
+            let known = fields.iter_mut().find(|known| known.name() == field.name());
+            match known {
+                Some(known) if known.data_type() == field.data_type() => {
+                    if field.is_nullable() && !known.is_nullable() {
+                        *known = Arc::new(known.as_ref().clone().with_nullable(true));
+                    }
+                }
+                Some(known) => return Err(other_type(known, field, &look.entry.label)),
+                None => {
+                    if index == 0 && is_int96(&metadata, position) {
+                        notes.push(format!("column `{}` is a legacy INT96 timestamp, read in microseconds", field.name()));
+                    }
+                    let nullable = field.is_nullable() || index > 0;
+                    fields.push(Arc::new(field.as_ref().clone().with_nullable(nullable)));
+                }
+            }
+        }
+        for known in &mut fields {
+            if metadata.schema().field_with_name(known.name()).is_err() && !known.is_nullable() {
+                *known = Arc::new(known.as_ref().clone().with_nullable(true));
+            }
+        }
+    }
+    let mut table = TableSchema::of(Arc::new(Schema::new(fields)), "");
+    table.rows = Some(rows);
+    table.rows_at_most = Some(rows);
+    table.notes = notes;
+    Ok(table)
+}
+
+fn other_type(known: &Field, field: &Field, label: &str) -> Error {
+    let (first, second) = (render_type(known.data_type()), render_type(field.data_type()));
+    Error::new(Code::E0402, format!("column `{}` is {second} in `{label}` and {first} in other files", field.name()))
+        .with_hint("read the files in two extracts, cast the column and use `union`")
+}
+
+/// The row groups of a file that a scan needs.
+pub(crate) struct Layout {
+    /// Row groups that may hold rows that pass, with their size.
+    pub(crate) kept: Vec<(usize, i64)>,
+    /// Row groups of the file.
+    pub(crate) groups: usize,
+    /// Rows of the groups kept.
+    pub(crate) rows: u64,
+}
+
+impl Layout {
+    /// Ranges of row groups for about `parallel` partitions over `files` files.
+    pub(crate) fn ranges(&self, parallel: usize, files: usize) -> Vec<Vec<usize>> {
+        let per_file = parallel.div_ceil(files.max(1)).max(1) as i64;
+        let total: i64 = self.kept.iter().map(|(_, bytes)| *bytes).sum();
+        let target = (total / per_file).max(PARTITION.min(total));
+        let mut ranges = Vec::new();
+        let (mut range, mut size) = (Vec::new(), 0);
+        for (group, bytes) in &self.kept {
+            if !range.is_empty() && size + bytes > target {
+                ranges.push(std::mem::take(&mut range));
+                size = 0;
+            }
+            range.push(*group);
+            size += bytes;
+        }
+        if !range.is_empty() {
+            ranges.push(range);
+        }
+        ranges
+    }
+}
+
+/// Looks at the footer of a file: which row groups the predicates leave.
+pub(crate) fn layout(task: &FileTask, predicates: &[Predicate]) -> Result<Layout> {
+    let opened = Opened::new(&task.entry.path, &task.entry.label)?;
+    let metadata = footer(&opened)?;
+    let groups = metadata.metadata().row_groups();
+    let skipped = prune::skipped(&metadata, predicates);
+    let kept: Vec<_> = (0..groups.len()).filter(|i| !skipped[*i]).map(|i| (i, groups[i].total_byte_size())).collect();
+    let rows = kept.iter().map(|(i, _)| u64::try_from(groups[*i].num_rows()).unwrap_or(0)).sum();
+    Ok(Layout { kept, groups: groups.len(), rows })
+}
+
+/// Reads row groups and sends their batches.
+pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
+    let plain = footer(&opened)?;
+    let house = house_schema(&plain);
+    let viewed = ArrowReaderOptions::new().with_schema(house);
+    let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), viewed).unwrap_or(plain);
+    let roots: Vec<usize> = {
+        let fields = metadata.schema().fields();
+        (0..fields.len()).filter(|i| task.file_schema.field_with_name(fields[*i].name()).is_ok()).collect()
+    };
+    let groups = task.groups.clone().unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
+    let mut left = usize::try_from(task.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    for group in groups {
+        if left == 0 {
+            return Ok(());
+        }
+        let found = metadata.metadata().row_groups().get(group);
+        let info = found.ok_or_else(|| crate::content::changed(&opened.label))?;
+        let rows = batch_rows(task, info, &roots, &metadata)?;
+        let file = opened.file.try_clone().map_err(|cause| crate::content::cannot_read(&opened.label, &cause))?;
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(rows)
+            .with_limit(left)
+            .build()
+            .map_err(|cause| broken(&opened, &cause))?;
+        for batch in reader {
+            let batch = batch.map_err(|cause| broken(&opened, &cause))?;
+            left = left.saturating_sub(batch.num_rows());
+            if !sender.send(task.complete(conform(task, &batch)?)?)? {
+                return Ok(());
+            }
+        }
+    }
+    opened.verify()
+}
+
+/// Rows of a batch that aims at the budget's target. Errors: `E0805` when rows are larger than the budget moves.
+fn batch_rows(task: &FileTask, group: &RowGroupMetaData, roots: &[usize], metadata: &ArrowReaderMetadata) -> Result<usize> {
+    let rows = group.num_rows().max(1);
+    let mut width = 0;
+    for (leaf, column) in group.columns().iter().enumerate() {
+        let root = metadata.parquet_schema().get_column_root_idx(leaf);
+        if roots.contains(&root) {
+            let bytes = column.uncompressed_size() / rows;
+            if u64::try_from(bytes).is_ok_and(|bytes| bytes > task.budget.row_limit()) {
+                let name = metadata.schema().field(root).name();
+                let place = format!("a row group of `{}`", task.entry.label);
+                return Err(task.budget.row_too_large(name, &place, bytes as u64));
+            }
+            width += bytes.max(16);
+        }
+    }
+    let target = i64::try_from(task.budget.batch_target()).unwrap_or(i64::MAX);
+    Ok(usize::try_from(target / width.max(1)).unwrap_or(1).clamp(1, 64 << 10))
+}
+
+/// The batch in the planned types; columns the file lacks are NULL.
+fn conform(task: &FileTask, batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(task.file_schema.fields().len());
+    for field in task.file_schema.fields() {
+        arrays.push(match batch.column_by_name(field.name()) {
+            None => new_null_array(field.data_type(), batch.num_rows()),
+            Some(array) if array.data_type() == field.data_type() => array.clone(),
+            Some(array) => cast(array, field.data_type()).map_err(|cause| {
+                Error::new(Code::E0402, format!("column `{}` of `{}` is not {}", field.name(), task.entry.label, render_type(field.data_type())))
+                    .with_hint("run again; the file may have been replaced by one with other types")
+                    .with_cause(&cause)
+            })?,
+        });
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(task.file_schema.clone(), arrays, &options)
+        .map_err(|cause| damaged(&task.entry.label, &cause))
+}

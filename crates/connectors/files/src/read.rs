@@ -1,0 +1,364 @@
+//! The reading part: what an asset looks like, how a scan is split, and the thread that reads a partition.
+//!
+//! One partition per file, for Parquet per range of row groups. A description infers types once; reading uses the
+//! types of the description, so plan and run agree. Formats are parsed in their own folders.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use synqx_model::spec::PartitionBy;
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::lane::{Sender, spawn_reader};
+use synqx_sdk::{
+    Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source, TableSchema,
+};
+
+use crate::assets::{self, Entry, FileSet};
+use crate::config::{Config, Format, ReadOptions};
+use crate::content::Opened;
+use crate::csv::cells;
+use crate::csv::dialect::Dialect;
+use crate::csv::infer::Evidence;
+use crate::describe::{FORMAT, describe_files};
+use crate::{csv, json, parquet};
+
+/// What the beginning of a text file shows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    /// Columns in order with the evidence of their cells.
+    pub(crate) columns: Vec<(String, Evidence)>,
+    /// Rows looked at.
+    pub(crate) rows: u64,
+    /// Bytes of text looked at.
+    pub(crate) bytes: u64,
+    /// Whether that is the whole file.
+    pub(crate) whole: bool,
+}
+
+/// One file to read, or a part of it.
+#[derive(Debug, Clone)]
+pub(crate) struct FileTask {
+    /// The file.
+    pub(crate) entry: Entry,
+    /// Its format.
+    pub(crate) format: Format,
+    /// Row groups to read; all when absent.
+    pub(crate) groups: Option<Vec<usize>>,
+    /// The document's options.
+    pub(crate) options: Arc<ReadOptions>,
+    /// The columns the file is expected to have.
+    pub(crate) columns: Vec<String>,
+    /// Wanted columns that are in the file.
+    pub(crate) file_schema: SchemaRef,
+    /// Wanted columns, those of folders too.
+    pub(crate) schema: SchemaRef,
+    /// No more rows are needed.
+    pub(crate) limit: Option<u64>,
+    /// The run's memory.
+    pub(crate) budget: Budget,
+}
+
+impl FileTask {
+    /// A task that only looks at a file.
+    pub(crate) fn look(entry: &Entry, format: Format, options: &Arc<ReadOptions>, budget: &Budget) -> Self {
+        let none: SchemaRef = Arc::new(Schema::empty());
+        FileTask {
+            entry: entry.clone(),
+            format,
+            groups: None,
+            options: options.clone(),
+            columns: Vec::new(),
+            file_schema: none.clone(),
+            schema: none,
+            limit: None,
+            budget: budget.clone(),
+        }
+    }
+
+    /// Adds the columns that the file's folders stand for.
+    pub(crate) fn complete(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for field in self.schema.fields() {
+            match batch.column_by_name(field.name()) {
+                Some(array) => arrays.push(array.clone()),
+                None => arrays.push(self.constant(field, rows)?),
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|cause| Error::bug("cannot add the columns of folders to a batch").with_cause(&cause))
+    }
+
+    fn constant(&self, field: &Field, rows: usize) -> Result<ArrayRef> {
+        let text = self.entry.keys.iter().find(|(name, _)| name == field.name()).and_then(|(_, text)| text.as_deref());
+        let dialect = Dialect::new(Format::Csv, &Default::default())?;
+        let value = cells::single(text, field.name(), field.data_type(), &dialect)?.ok_or_else(|| {
+            let word = synqx_sdk::types::render_type(field.data_type());
+            Error::new(Code::E0208, format!("the folder of `{}` does not fit column `{}` ({word})", self.entry.label, field.name()))
+                .with_hint(format!("declare the type with `options: {{ columns: {{ {}: text }} }}`", field.name()))
+        })?;
+        arrow::compute::take(&value, &UInt32Array::from(vec![0; rows]), None)
+            .map_err(|cause| Error::bug("cannot repeat the value of a folder").with_cause(&cause))
+    }
+}
+
+/// What a partition's `spec` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Piece {
+    entry: Entry,
+    format: Format,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<usize>>,
+}
+
+/// The reading part of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// The configuration.
+    pub(crate) config: Arc<Config>,
+    /// The folder, or the file.
+    pub(crate) root: PathBuf,
+    /// The run's memory.
+    pub(crate) budget: Budget,
+}
+
+impl Files {
+    /// Finds the files of an asset and the format they share.
+    pub(crate) fn find(&self, dataset: &Dataset) -> Result<(FileSet, Format, Arc<ReadOptions>)> {
+        if dataset.query.is_some() {
+            return Err(Error::new(Code::E0103, "files cannot be read with a query")
+                .with_hint("name the file with `asset:` and put the query into a `sql` node"));
+        }
+        let options = Arc::new(ReadOptions::new(&self.config, &dataset.options)?);
+        let asset = dataset.asset.as_deref().unwrap_or("");
+        let mut set = assets::find(&self.root, asset)?;
+        let format = one_format(&mut set, &options, asset)?;
+        Ok((set, format, options))
+    }
+
+    /// Describes an asset.
+    pub(crate) fn describe(&self, dataset: &Dataset) -> Result<TableSchema> {
+        let (set, format, options) = self.find(dataset)?;
+        describe_files(&set, format, &options, &self.budget)
+    }
+
+    fn plan_blocking(&self, scan: &Scan) -> Result<ReadPlan> {
+        let (set, format, options) = self.find(&scan.dataset)?;
+        let schema = wanted(&scan.table.schema, &scan.columns)?;
+        let mut notes = Vec::new();
+        let (mut pieces, mut rows, mut kept) = (Vec::new(), Some(0u64), (0usize, 0usize));
+        for entry in &set.files {
+            if format != Format::Parquet {
+                pieces.push(Piece { entry: entry.clone(), format, groups: None });
+                rows = None;
+                continue;
+            }
+            let task = FileTask::look(entry, format, &options, &self.budget);
+            let layout = parquet::read::layout(&task, &scan.predicates)?;
+            kept = (kept.0 + layout.kept.len(), kept.1 + layout.groups);
+            rows = rows.map(|sum| sum + layout.rows);
+            for groups in layout.ranges(scan.parallel, set.files.len()) {
+                pieces.push(Piece { entry: entry.clone(), format, groups: Some(groups) });
+            }
+        }
+        if kept.0 < kept.1 {
+            notes.push(format!("{} of {} row groups are read, the others cannot hold rows that pass", kept.0, kept.1));
+        }
+        let partitions = match &scan.partition {
+            PartitionBy::Column(_) => {
+                return Err(Error::new(Code::E0103, "files cannot be split by a column").with_hint("write `partition: auto` or `partition: none`"));
+            }
+            PartitionBy::None => vec![partition(pieces)?],
+            PartitionBy::Auto => pieces.into_iter().map(|piece| partition(vec![piece])).collect::<Result<_>>()?,
+        };
+        let pushed = scan.predicates.iter().map(|p| format!("row groups by {p}")).collect();
+        let bytes = set.files.iter().map(|f| f.stamp.len).sum();
+        Ok(ReadPlan {
+            schema,
+            partitions,
+            statement: scan.dataset.label().to_owned(),
+            pushed,
+            limited: false,
+            rows,
+            bytes: Some(bytes),
+            notes,
+        })
+    }
+}
+
+fn partition(pieces: Vec<Piece>) -> Result<Partition> {
+    let mut labels: Vec<String> = pieces.iter().map(label).collect();
+    if labels.len() > 3 {
+        labels = vec![labels[0].clone(), format!("… {} more", labels.len() - 1)];
+    }
+    let spec = serde_json::to_string(&pieces).map_err(|cause| Error::bug("cannot render a partition").with_cause(&cause))?;
+    Ok(Partition { label: labels.join(", "), spec })
+}
+
+fn label(piece: &Piece) -> String {
+    match piece.groups.as_deref() {
+        Some([first, .., last]) => format!("{}, row groups {first}–{last}", piece.entry.label),
+        Some([only]) => format!("{}, row group {only}", piece.entry.label),
+        _ => piece.entry.label.clone(),
+    }
+}
+
+/// The format every file of the set has; files of no known format are left out and noted. Errors: `E0103`.
+fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<Format> {
+    if let Some(format) = options.format {
+        return Ok(format);
+    }
+    if let [only] = set.files.as_slice() {
+        return options.format_of(&only.path.to_string_lossy());
+    }
+    let before = set.files.len();
+    let mut formats = Vec::new();
+    set.files.retain(|file| Format::of_name(&file.label).is_some_and(|format| {
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+        true
+    }));
+    if set.files.len() < before {
+        set.notes.push(format!("{} file(s) of unknown format are left out", before - set.files.len()));
+    }
+    match formats.as_slice() {
+        [one] => Ok(*one),
+        [] if set.manifest.is_some() => Ok(Format::Parquet),
+        [] => Err(crate::config::unknown_format(asset)),
+        several => {
+            let words: Vec<_> = several.iter().map(|f| f.as_str()).collect();
+            Err(Error::new(Code::E0103, format!("`{asset}` holds files of several formats: {}", words.join(", ")))
+                .with_hint(format!("read one format with a pattern, such as `{}/*.{}`", asset.trim_end_matches('/'), words[0])))
+        }
+    }
+}
+
+/// The wanted columns of a schema, in the wanted order. Errors: `E0401`.
+fn wanted(schema: &SchemaRef, columns: &[String]) -> Result<SchemaRef> {
+    let mut fields = Vec::with_capacity(columns.len());
+    for name in columns {
+        let (_, field) = schema.fields().find(name).ok_or_else(|| {
+            let names = schema.fields().iter().map(|f| f.name().as_str());
+            Error::new(Code::E0401, format!("there is no column `{name}`"))
+                .with_hint(synqx_model::nearest::did_you_mean(name, names))
+        })?;
+        fields.push(field.clone());
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+#[async_trait]
+impl Source for Files {
+    fn accepts(&self, table: &TableSchema, predicate: &Predicate) -> Acceptance {
+        match table.schema.metadata().get(FORMAT).map(String::as_str) {
+            Some("parquet") => parquet::prune::accepts(&table.schema, predicate),
+            _ => Acceptance::No,
+        }
+    }
+
+    async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {
+        let (files, scan) = (self.clone(), scan.clone());
+        blocking(move || files.plan_blocking(&scan)).await
+    }
+
+    async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>> {
+        let mut partitions = Vec::with_capacity(plan.partitions.len());
+        for partition in &plan.partitions {
+            let pieces: Vec<Piece> = serde_json::from_str(&partition.spec)
+                .map_err(|cause| Error::bug("cannot read back a partition").with_cause(&cause))?;
+            partitions.push(pieces);
+        }
+        let options = Arc::new(ReadOptions::new(&self.config, &scan.dataset.options)?);
+        // A limit counts rows that pass; with predicates that are only narrowed here, it cannot be applied.
+        let limit = scan.limit.filter(|_| scan.predicates.is_empty());
+        let (table, schema, budget) = (scan.table.schema.clone(), plan.schema.clone(), self.budget.clone());
+        let tasks = blocking(move || {
+            let make = |piece: Piece| task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ..task });
+            partitions.into_iter().map(|pieces| pieces.into_iter().map(make).collect()).collect::<Result<Vec<_>>>()
+        })
+        .await?;
+        Ok(Box::new(OpenFiles { tasks, budget: self.budget.clone() }))
+    }
+}
+
+/// A piece with everything needed to read it. Errors: `E0215` when the file is not as planned.
+fn task(piece: Piece, table: &SchemaRef, schema: &SchemaRef, options: &Arc<ReadOptions>, budget: &Budget) -> Result<FileTask> {
+    let Piece { entry, format, groups } = piece;
+    let now = std::fs::metadata(&entry.path).map(|m| crate::content::Stamp::of(&m));
+    if now.ok() != Some(entry.stamp) {
+        return Err(Error::new(Code::E0215, format!("`{}` is not the file the read was planned with", entry.label))
+            .with_detail("It was changed, replaced or removed since.")
+            .with_hint("run again when nobody writes to it"));
+    }
+    let in_path = |name: &str| entry.keys.iter().any(|(key, _)| key == name);
+    let fields: Vec<_> = schema.fields().iter().filter(|f| !in_path(f.name())).cloned().collect();
+    let columns = table.fields().iter().map(|f| f.name().clone()).filter(|name| !in_path(name)).collect();
+    Ok(FileTask {
+        columns,
+        file_schema: Arc::new(Schema::new(fields)),
+        schema: schema.clone(),
+        format,
+        groups,
+        options: options.clone(),
+        limit: None,
+        budget: budget.clone(),
+        entry,
+    })
+}
+
+struct OpenFiles {
+    tasks: Vec<Vec<FileTask>>,
+    budget: Budget,
+}
+
+#[async_trait]
+impl Reader for OpenFiles {
+    async fn read(&self, partition: usize) -> Result<BatchStream> {
+        let tasks = self.tasks.get(partition).cloned().ok_or_else(|| Error::bug("there is no such partition"))?;
+        let capacity = self.budget.batch_target() * 2;
+        Ok(spawn_reader(&self.budget, capacity, move |sender| tasks.iter().try_for_each(|task| read_file(task, sender))))
+    }
+}
+
+fn read_file(task: &FileTask, sender: &Sender) -> Result<()> {
+    let opened = Opened::new(&task.entry.path, &task.entry.label)?;
+    if opened.stamp != task.entry.stamp {
+        return Err(crate::content::changed(&task.entry.label));
+    }
+    match task.format {
+        Format::Csv | Format::Tsv => csv::read::read(task, opened, sender),
+        Format::Jsonl | Format::Json => json::read::read(task, opened, sender),
+        Format::Parquet => parquet::read::read(task, opened, sender),
+    }
+}
+
+/// Runs blocking work on a thread made for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failure) => Err(Error::bug(format!("a thread for file work stopped: {failure}"))),
+    }
+}
+
+/// The types readers of this house produce for a type of a file.
+pub(crate) fn house_type(data_type: &DataType) -> DataType {
+    let inner = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(house_type(field.data_type())));
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        DataType::Dictionary(_, value) => house_type(value),
+        DataType::List(field) => DataType::List(inner(field)),
+        DataType::LargeList(field) => DataType::LargeList(inner(field)),
+        DataType::FixedSizeList(field, n) => DataType::FixedSizeList(inner(field), *n),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::Map(field, sorted) => DataType::Map(inner(field), *sorted),
+        other => other.clone(),
+    }
+}

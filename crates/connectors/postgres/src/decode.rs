@@ -1,0 +1,542 @@
+//! COPY … (FORMAT binary) → Arrow, row by row into column builders.
+//!
+//! Rows may span chunks and chunks may hold many rows; every length is checked, so bytes that are not a copy are
+//! `E0210`, never a panic. A value the Arrow type cannot hold is `E0208` with the column named, never changed.
+//! Format: the server's documentation of COPY, "Binary Format"; the types' own `*_send` functions.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, FixedSizeBinaryBuilder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray,
+    NullBufferBuilder, StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use synqx_model::{Code, Error, Result};
+
+use crate::mapping::Kind;
+use crate::numeric::{Trouble, Wire};
+
+const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
+/// The same in microseconds.
+pub(crate) const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Why a value cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The bytes are not of the type.
+    Malformed,
+    /// The Arrow type cannot hold the value.
+    Unfit(&'static str),
+}
+
+type Taken = Result<(), Refusal>;
+
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Refusal> {
+    bytes.try_into().map_err(|_| Refusal::Malformed)
+}
+
+fn refuse(trouble: Trouble) -> Refusal {
+    match trouble {
+        Trouble::Malformed => Refusal::Malformed,
+        Trouble::NotFinite => Refusal::Unfit("NaN or an infinity"),
+        Trouble::TooLarge => Refusal::Unfit("a number with more digits than its type declares"),
+    }
+}
+
+/// Builds one column.
+#[derive(Debug)]
+enum Builder {
+    Bool(BooleanBuilder),
+    Int2(Int16Builder),
+    Int4(Int32Builder),
+    Int8(Int64Builder),
+    Oid(UInt32Builder),
+    Float4(Float32Builder),
+    Float8(Float64Builder),
+    Decimal128(Decimal128Builder, u8, i8),
+    Decimal256(Decimal256Builder, u8, i8),
+    NumericText(StringViewBuilder, String),
+    Text(StringViewBuilder),
+    Jsonb(StringViewBuilder),
+    Bytes(BinaryViewBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Interval(IntervalMonthDayNanoBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    List(Box<List>),
+}
+
+/// Builds a list column.
+#[derive(Debug)]
+struct List {
+    item: Arc<Field>,
+    offsets: Vec<i32>,
+    nulls: NullBufferBuilder,
+    child: Builder,
+}
+
+impl Builder {
+    fn new(kind: &Kind) -> Builder {
+        match kind {
+            Kind::Bool => Builder::Bool(BooleanBuilder::new()),
+            Kind::Int2 => Builder::Int2(Int16Builder::new()),
+            Kind::Int4 => Builder::Int4(Int32Builder::new()),
+            Kind::Int8 => Builder::Int8(Int64Builder::new()),
+            Kind::Oid => Builder::Oid(UInt32Builder::new()),
+            Kind::Float4 => Builder::Float4(Float32Builder::new()),
+            Kind::Float8 => Builder::Float8(Float64Builder::new()),
+            Kind::Numeric(_) | Kind::Money => match kind.arrow() {
+                DataType::Decimal128(p, s) => {
+                    Builder::Decimal128(Decimal128Builder::new().with_data_type(DataType::Decimal128(p, s)), p, s)
+                }
+                DataType::Decimal256(p, s) => {
+                    Builder::Decimal256(Decimal256Builder::new().with_data_type(DataType::Decimal256(p, s)), p, s)
+                }
+                _ => Builder::NumericText(StringViewBuilder::new(), String::new()),
+            },
+            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Other => Builder::Text(StringViewBuilder::new()),
+            Kind::Jsonb => Builder::Jsonb(StringViewBuilder::new()),
+            Kind::Bytea => Builder::Bytes(BinaryViewBuilder::new()),
+            Kind::Date => Builder::Date(Date32Builder::new()),
+            Kind::Time(_) => Builder::Time(Time64MicrosecondBuilder::new()),
+            Kind::Timestamp(_) => Builder::Timestamp(TimestampMicrosecondBuilder::new()),
+            Kind::TimestampTz(_) => Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
+            Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
+            Kind::Array(element, _) => Builder::List(Box::new(List {
+                item: Arc::new(element.mark(Field::new("item", element.arrow(), true))),
+                offsets: vec![0],
+                nulls: NullBufferBuilder::new(1024),
+                child: Builder::new(element),
+            })),
+        }
+    }
+
+    fn null(&mut self) {
+        match self {
+            Builder::Bool(b) => b.append_null(),
+            Builder::Int2(b) => b.append_null(),
+            Builder::Int4(b) => b.append_null(),
+            Builder::Int8(b) => b.append_null(),
+            Builder::Oid(b) => b.append_null(),
+            Builder::Float4(b) => b.append_null(),
+            Builder::Float8(b) => b.append_null(),
+            Builder::Decimal128(b, ..) => b.append_null(),
+            Builder::Decimal256(b, ..) => b.append_null(),
+            Builder::NumericText(b, _) | Builder::Text(b) | Builder::Jsonb(b) => b.append_null(),
+            Builder::Bytes(b) => b.append_null(),
+            Builder::Date(b) => b.append_null(),
+            Builder::Time(b) => b.append_null(),
+            Builder::Timestamp(b) => b.append_null(),
+            Builder::Interval(b) => b.append_null(),
+            Builder::Uuid(b) => b.append_null(),
+            Builder::List(list) => {
+                list.offsets.push(list.offsets.last().copied().unwrap_or(0));
+                list.nulls.append_null();
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Taken {
+        match self {
+            Builder::Bool(b) => b.append_value(fixed::<1>(bytes)?[0] != 0),
+            Builder::Int2(b) => b.append_value(i16::from_be_bytes(fixed(bytes)?)),
+            Builder::Int4(b) => b.append_value(i32::from_be_bytes(fixed(bytes)?)),
+            Builder::Int8(b) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
+            Builder::Oid(b) => b.append_value(u32::from_be_bytes(fixed(bytes)?)),
+            Builder::Float4(b) => b.append_value(f32::from_be_bytes(fixed(bytes)?)),
+            Builder::Float8(b) => b.append_value(f64::from_be_bytes(fixed(bytes)?)),
+            Builder::Decimal128(b, p, s) => b.append_value(Wire::parse(bytes).and_then(|w| w.decimal(*p, *s)).map_err(refuse)?),
+            Builder::Decimal256(b, p, s) => b.append_value(Wire::parse(bytes).and_then(|w| w.decimal(*p, *s)).map_err(refuse)?),
+            Builder::NumericText(b, room) => {
+                Wire::parse(bytes).and_then(|w| w.text(room)).map_err(refuse)?;
+                b.append_value(&*room);
+            }
+            Builder::Text(b) => b.append_value(std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed)?),
+            Builder::Jsonb(b) => match bytes.split_first() {
+                Some((1, text)) => b.append_value(std::str::from_utf8(text).map_err(|_| Refusal::Malformed)?),
+                _ => return Err(Refusal::Malformed),
+            },
+            Builder::Bytes(b) => b.append_value(bytes),
+            Builder::Date(b) => {
+                let days = i32::from_be_bytes(fixed(bytes)?);
+                if days == i32::MAX || days == i32::MIN {
+                    return Err(Refusal::Unfit("an infinite date"));
+                }
+                b.append_value(days.checked_add(EPOCH_DAYS).ok_or(Refusal::Malformed)?);
+            }
+            Builder::Time(b) => match i64::from_be_bytes(fixed(bytes)?) {
+                86_400_000_000 => return Err(Refusal::Unfit("the time 24:00:00")),
+                micros @ 0..86_400_000_000 => b.append_value(micros),
+                _ => return Err(Refusal::Malformed),
+            },
+            Builder::Timestamp(b) => {
+                let micros = i64::from_be_bytes(fixed(bytes)?);
+                if micros == i64::MAX || micros == i64::MIN {
+                    return Err(Refusal::Unfit("an infinite timestamp"));
+                }
+                let micros = micros.checked_add(EPOCH_MICROS);
+                b.append_value(micros.ok_or(Refusal::Unfit("a timestamp after the year 294246"))?);
+            }
+            Builder::Interval(b) => b.append_value(interval(bytes)?),
+            Builder::Uuid(b) => b.append_value(fixed::<16>(bytes)?).map_err(|_| Refusal::Malformed)?,
+            Builder::List(list) => list.take(bytes)?,
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef> {
+        Ok(match self {
+            Builder::Bool(b) => Arc::new(b.finish()),
+            Builder::Int2(b) => Arc::new(b.finish()),
+            Builder::Int4(b) => Arc::new(b.finish()),
+            Builder::Int8(b) => Arc::new(b.finish()),
+            Builder::Oid(b) => Arc::new(b.finish()),
+            Builder::Float4(b) => Arc::new(b.finish()),
+            Builder::Float8(b) => Arc::new(b.finish()),
+            Builder::Decimal128(b, ..) => Arc::new(b.finish()),
+            Builder::Decimal256(b, ..) => Arc::new(b.finish()),
+            Builder::NumericText(b, _) | Builder::Text(b) | Builder::Jsonb(b) => Arc::new(b.finish()),
+            Builder::Bytes(b) => Arc::new(b.finish()),
+            Builder::Date(b) => Arc::new(b.finish()),
+            Builder::Time(b) => Arc::new(b.finish()),
+            Builder::Timestamp(b) => Arc::new(b.finish()),
+            Builder::Interval(b) => Arc::new(b.finish()),
+            Builder::Uuid(b) => Arc::new(b.finish()),
+            Builder::List(list) => {
+                let offsets = OffsetBuffer::new(std::mem::replace(&mut list.offsets, vec![0]).into());
+                let values = list.child.finish()?;
+                let array = ListArray::try_new(Arc::clone(&list.item), offsets, values, list.nulls.finish());
+                Arc::new(array.map_err(|e| Error::bug(format!("a list was built wrongly: {e}")))?)
+            }
+        })
+    }
+}
+
+fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, Refusal> {
+    let all: [u8; 16] = fixed(bytes)?;
+    let micros = i64::from_be_bytes(fixed(&all[..8])?);
+    let (days, months) = (i32::from_be_bytes(fixed(&all[8..12])?), i32::from_be_bytes(fixed(&all[12..])?));
+    let infinite = |days, months, micros, end32: i32, end64: i64| days == end32 && months == end32 && micros == end64;
+    if infinite(days, months, micros, i32::MAX, i64::MAX) || infinite(days, months, micros, i32::MIN, i64::MIN) {
+        return Err(Refusal::Unfit("an infinite interval"));
+    }
+    let nanos = micros.checked_mul(1000).ok_or(Refusal::Unfit("an interval of more than 292 years of hours"))?;
+    Ok(IntervalMonthDayNano::new(months, days, nanos))
+}
+
+impl List {
+    /// Dimensions, a flag for NULLs, the element's oid; per dimension its length and lower bound; the elements.
+    fn take(&mut self, bytes: &[u8]) -> Taken {
+        let mut rest = bytes;
+        let mut word = || -> Result<i32, Refusal> {
+            let (head, tail) = rest.split_first_chunk::<4>().ok_or(Refusal::Malformed)?;
+            rest = tail;
+            Ok(i32::from_be_bytes(*head))
+        };
+        let (dimensions, _, _) = (word()?, word()?, word()?);
+        let length = match dimensions {
+            0 => 0,
+            1 => {
+                let (length, lower) = (word()?, word()?);
+                if lower != 1 {
+                    return Err(Refusal::Unfit("an array that does not begin at 1"));
+                }
+                length
+            }
+            2..=6 => return Err(Refusal::Unfit("an array of several dimensions")),
+            _ => return Err(Refusal::Malformed),
+        };
+        for _ in 0..length {
+            let (head, tail) = rest.split_first_chunk::<4>().ok_or(Refusal::Malformed)?;
+            rest = tail;
+            match i32::from_be_bytes(*head) {
+                -1 => self.child.null(),
+                bytes => {
+                    let bytes = usize::try_from(bytes).map_err(|_| Refusal::Malformed)?;
+                    let (value, tail) = rest.split_at_checked(bytes).ok_or(Refusal::Malformed)?;
+                    self.child.take(value)?;
+                    rest = tail;
+                }
+            }
+        }
+        let end = self.offsets.last().copied().unwrap_or(0).checked_add(length).ok_or(Refusal::Malformed)?;
+        if !rest.is_empty() || length < 0 {
+            return Err(Refusal::Malformed);
+        }
+        self.offsets.push(end);
+        self.nulls.append_non_null();
+        Ok(())
+    }
+}
+
+/// Turns the chunks of one copy into batches.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    schema: SchemaRef,
+    builders: Vec<Builder>,
+    target: usize,
+    row_limit: u64,
+    /// What is left of the last chunk.
+    partial: Vec<u8>,
+    begun: bool,
+    ended: bool,
+    rows: usize,
+    bytes: usize,
+    /// What messages call the source.
+    place: String,
+}
+
+impl Decoder {
+    /// A decoder for columns of these kinds. `target` is a batch's size in bytes.
+    pub(crate) fn new(schema: SchemaRef, kinds: &[Kind], target: usize, row_limit: u64, place: String) -> Self {
+        let builders = kinds.iter().map(Builder::new).collect();
+        Decoder { schema, builders, target, row_limit, partial: Vec::new(), begun: false, ended: false, rows: 0, bytes: 0, place }
+    }
+
+    /// Takes a chunk; afterwards [`Decoder::full`] may be true. Errors: `E0208`, `E0210`, `E0805`.
+    pub(crate) fn feed(&mut self, chunk: &[u8]) -> Result<()> {
+        if self.partial.is_empty() {
+            let used = self.rows_in(chunk)?;
+            if used < chunk.len() {
+                self.keep(&chunk[used..])?;
+            }
+        } else {
+            self.keep(chunk)?;
+            let joined = std::mem::take(&mut self.partial);
+            let used = self.rows_in(&joined)?;
+            self.partial = joined;
+            self.partial.drain(..used);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<()> {
+        self.partial.extend_from_slice(bytes);
+        if self.partial.len() as u64 > self.row_limit.saturating_add(1 << 20) {
+            return Err(self.malformed());
+        }
+        Ok(())
+    }
+
+    /// The name of a column.
+    pub(crate) fn column(&self, index: usize) -> String {
+        self.schema.fields().get(index).map_or_else(|| "?".to_owned(), |f| f.name().clone())
+    }
+
+    /// Whether a batch is ready to be taken.
+    pub(crate) fn full(&self) -> bool {
+        self.bytes >= self.target
+    }
+
+    /// The rows so far; `None` when there are none.
+    pub(crate) fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let columns = self.builders.iter_mut().map(Builder::finish).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        (self.rows, self.bytes) = (0, 0);
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map(Some)
+            .map_err(|e| Error::bug(format!("a batch was built wrongly: {e}")))
+    }
+
+    /// The copy is over. Errors: `E0210` when it was cut short.
+    pub(crate) fn end(&mut self) -> Result<Option<RecordBatch>> {
+        if !self.ended || !self.partial.is_empty() {
+            return Err(self.malformed());
+        }
+        self.batch()
+    }
+
+    /// Decodes every whole row and tells how many bytes they were.
+    fn rows_in(&mut self, bytes: &[u8]) -> Result<usize> {
+        let mut at = 0;
+        if !self.begun {
+            let Some(head) = bytes.get(..19) else { return Ok(0) };
+            let extension = u32::from_be_bytes([head[15], head[16], head[17], head[18]]) as usize;
+            if &head[..11] != SIGNATURE || extension > 1 << 16 {
+                return Err(self.malformed());
+            }
+            if bytes.len() < 19 + extension {
+                return Ok(0);
+            }
+            at = 19 + extension;
+            self.begun = true;
+        }
+        while at < bytes.len() {
+            if self.ended {
+                return Err(self.malformed());
+            }
+            match self.row(&bytes[at..])? {
+                Some(used) => at += used,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
+    /// Decodes one row if it is whole; a row is looked over before anything of it is taken.
+    fn row(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
+        let Some(count) = bytes.first_chunk::<2>() else { return Ok(None) };
+        let count = i16::from_be_bytes(*count);
+        if count == -1 {
+            self.ended = true;
+            return Ok(Some(2));
+        }
+        if usize::try_from(count).ok() != Some(self.builders.len()) {
+            return Err(self.malformed());
+        }
+        let mut at = 2;
+        for _ in 0..count {
+            let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<4>()) else { return Ok(None) };
+            let length = i32::from_be_bytes(*head);
+            if length < -1 {
+                return Err(self.malformed());
+            }
+            at += 4 + length.max(0) as usize;
+        }
+        if at > bytes.len() {
+            return Ok(None);
+        }
+        let total = at;
+        at = 2;
+        for (i, builder) in self.builders.iter_mut().enumerate() {
+            let length = i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            at += 4;
+            if length < 0 {
+                builder.null();
+                continue;
+            }
+            let value = &bytes[at..at + length as usize];
+            at += value.len();
+            if let Err(refusal) = builder.take(value) {
+                return Err(self.refused(i, refusal));
+            }
+        }
+        self.rows += 1;
+        self.bytes += total;
+        Ok(Some(total))
+    }
+
+    fn refused(&self, column: usize, refusal: Refusal) -> Error {
+        let name = self.schema.field(column).name();
+        match refusal {
+            Refusal::Malformed => self.malformed().with_detail(format!("The value is in column `{name}`.")),
+            Refusal::Unfit(what) => Error::new(Code::E0208, format!("column `{name}` of {} holds {what}", self.place))
+                .with_detail("No Arrow type of this column holds it, and SynqX does not change values.")
+                .with_hint(format!("read it as text: use `query` with {}::text, or leave such rows out", crate::names::quote(name))),
+        }
+    }
+
+    fn malformed(&self) -> Error {
+        Error::new(Code::E0210, format!("the copy of {} is not in PostgreSQL's binary format", self.place))
+            .with_hint("check for a proxy between SynqX and the server that changes what it relays")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Int32Type, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn copy() -> Vec<u8> {
+        let mut bytes = SIGNATURE.to_vec();
+        bytes.extend([0; 8]);
+        for i in 0..100i32 {
+            bytes.extend(2i16.to_be_bytes());
+            bytes.extend(4i32.to_be_bytes());
+            bytes.extend(i.to_be_bytes());
+            if i % 3 == 0 {
+                bytes.extend((-1i32).to_be_bytes());
+            } else {
+                bytes.extend(5i32.to_be_bytes());
+                bytes.extend(b"hello");
+            }
+        }
+        bytes.extend((-1i16).to_be_bytes());
+        bytes
+    }
+
+    fn decoder() -> Decoder {
+        let kinds = [Kind::Int4, Kind::Text];
+        let fields: Vec<_> = kinds.iter().zip(["n", "t"]).map(|(k, n)| Field::new(n, k.arrow(), true)).collect();
+        Decoder::new(Arc::new(Schema::new(fields)), &kinds, 1 << 20, 1 << 20, "table `t`".into())
+    }
+
+    #[test]
+    fn rows_may_span_chunks() {
+        for size in [1, 2, 3, 5, 19, 64, 10_000] {
+            let mut decoder = decoder();
+            for chunk in copy().chunks(size) {
+                decoder.feed(chunk).expect("takes");
+            }
+            let batch = decoder.end().expect("ends").expect("rows");
+            assert_eq!((batch.num_rows(), batch.column(1).null_count()), (100, 34));
+            assert_eq!(batch.column(0).as_primitive::<Int32Type>().value(99), 99);
+        }
+    }
+
+    #[test]
+    fn a_copy_that_stops_early_or_goes_on_is_damaged() {
+        let bytes = copy();
+        let mut cut = decoder();
+        cut.feed(&bytes[..bytes.len() - 2]).expect("takes");
+        assert_eq!(cut.end().expect_err("cut").code(), Code::E0210);
+        let mut long = decoder();
+        assert_eq!(long.feed(&[bytes, vec![1]].concat()).expect_err("long").code(), Code::E0210);
+    }
+
+    #[test]
+    fn what_arrow_cannot_hold_names_the_column() {
+        let field = |name: &str, kind: &Kind| Field::new(name, kind.arrow(), true);
+        for (kind, value) in [
+            (Kind::Date, i32::MAX.to_be_bytes().to_vec()),
+            (Kind::Time(6), 86_400_000_000i64.to_be_bytes().to_vec()),
+            (Kind::Timestamp(6), i64::MAX.to_be_bytes().to_vec()),
+            (Kind::Timestamp(6), 9_223_371_331_199_999_999i64.to_be_bytes().to_vec()),
+        ] {
+            let schema = Arc::new(Schema::new(vec![field("when", &kind)]));
+            let mut decoder = Decoder::new(schema, std::slice::from_ref(&kind), 1 << 20, 1 << 20, "table `t`".into());
+            let mut bytes = SIGNATURE.to_vec();
+            bytes.extend([0; 8]);
+            bytes.extend(1i16.to_be_bytes());
+            bytes.extend((value.len() as i32).to_be_bytes());
+            bytes.extend(value);
+            let error = decoder.feed(&bytes).expect_err("refused");
+            assert_eq!(error.code(), Code::E0208);
+            assert!(error.message().contains("`when`") && error.hint().is_some());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_stop(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..8) {
+            let kinds = [
+                Kind::Numeric(None), Kind::Numeric(Some((10, 2))), Kind::Interval, Kind::Uuid, Kind::Jsonb,
+                Kind::Array(Box::new(Kind::Text), 25), Kind::Array(Box::new(Kind::Int4), 23), Kind::Bool,
+            ];
+            let kind = &kinds[kind];
+            let schema = Arc::new(Schema::new(vec![Field::new("c", kind.arrow(), true)]));
+            let mut decoder = Decoder::new(schema, std::slice::from_ref(kind), 1 << 20, 1 << 20, "t".into());
+            let mut copy = SIGNATURE.to_vec();
+            copy.extend([0; 8]);
+            copy.extend(1i16.to_be_bytes());
+            copy.extend((bytes.len() as i32).to_be_bytes());
+            copy.extend(&bytes);
+            copy.extend(&bytes);
+            let _ = decoder.feed(&copy);
+            let _ = decoder.end();
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Reading: one statement per part, all parts from one exported snapshot, decoded as they arrive.
+//!
+//! `plan` reads the catalog (and a column's range when asked to split by it); `open` takes the snapshot and looks
+//! again whether the columns are as planned. Dropping a stream cancels the statement on the server.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use futures::StreamExt;
+use synqx_model::nearest::did_you_mean;
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::{Acceptance, BatchStream, Dataset, Predicate, ReadPlan, Reader, Reservation, Scan, Source, TableSchema, annotation};
+use tokio::sync::Mutex;
+use tokio_postgres::CopyOutStream;
+
+use crate::catalog::{self, Column, Relation};
+use crate::client::{Link, Scope, Session};
+use crate::connection::Database;
+use crate::decode::Decoder;
+use crate::mapping::Kind;
+use crate::names::{TableName, quote};
+use crate::partition::{self, Part};
+use crate::predicates;
+
+/// A dataset as the catalog has it now.
+pub(crate) struct Found {
+    pub(crate) relation: Option<Relation>,
+    pub(crate) columns: Vec<Column>,
+    /// The FROM item.
+    pub(crate) from: String,
+    /// What messages call it.
+    pub(crate) place: String,
+}
+
+/// Looks a dataset up. Errors: `E0102`, `E0204`, `E0203`, `E0212`.
+pub(crate) async fn find(session: &Session, link: &Link, dataset: &Dataset) -> Result<Found> {
+    if let Some(key) = dataset.options.keys().next() {
+        return Err(Error::new(Code::E0102, format!("`{key}` is not an option of a PostgreSQL asset")).with_hint("remove it; there are none"));
+    }
+    if let Some(query) = &dataset.query {
+        let place = format!("the query on `{}`", link.env.name);
+        let columns = catalog::fetch_query_columns(session, query, &format!("describe {place}")).await?;
+        return Ok(Found { relation: None, columns, from: format!("(\n{}\n) AS q", catalog::trim_query(query)), place });
+    }
+    let Some(asset) = &dataset.asset else {
+        return Err(Error::new(Code::E0103, "neither a table nor a query is named").with_hint("set `asset` or `query`"));
+    };
+    let table = TableName::parse(asset, &link.settings.schema)?;
+    match catalog::fetch_relation(session, &table).await? {
+        Some(relation) => Ok(Found {
+            columns: relation.columns.clone(),
+            from: table.sql(),
+            place: format!("table `{}`", table.label()),
+            relation: Some(relation),
+        }),
+        None => Err(catalog::not_found(session, &table).await),
+    }
+}
+
+/// The columns wanted, in order, compared with what the plan was made with. Errors: `E0401`, `E0215`.
+fn project(scan: &Scan, found: &Found) -> Result<(SchemaRef, Vec<Kind>)> {
+    let mut fields = Vec::new();
+    let mut kinds = Vec::new();
+    for name in &scan.columns {
+        let Ok(planned) = scan.table.schema.field_with_name(name) else {
+            let names = scan.table.schema.fields().iter().map(|f| f.name().as_str());
+            return Err(Error::new(Code::E0401, format!("{} has no column `{name}`", found.place)).with_hint(did_you_mean(name, names)));
+        };
+        let changed = |how: &str| {
+            Error::new(Code::E0215, format!("column `{name}` of {} {how} since the run was planned", found.place))
+                .with_hint("run again: the plan is made anew")
+        };
+        let column = found.columns.iter().find(|c| c.name == *name).ok_or_else(|| changed("was removed"))?;
+        let field = catalog::field_of(column);
+        let native = |f| annotation::native(f, crate::mapping::SYSTEM).map(str::to_owned);
+        if field.data_type() != planned.data_type() || native(&field) != native(planned) {
+            return Err(changed("changed its type"));
+        }
+        if field.is_nullable() && !planned.is_nullable() {
+            return Err(changed("may now be NULL"));
+        }
+        fields.push(field.with_nullable(planned.is_nullable()));
+        kinds.push(column.kind.clone());
+    }
+    Ok((Arc::new(Schema::new(fields)), kinds))
+}
+
+/// The statement of one part.
+fn statement(scan: &Scan, kinds: &[Kind], part: &Part) -> Result<String> {
+    let columns: Vec<String> =
+        scan.columns.iter().zip(kinds).map(|(name, kind)| format!("{}{}", quote(name), kind.read_cast())).collect();
+    let mut conditions: Vec<String> = part.only.clone().into_iter().collect();
+    for predicate in &scan.predicates {
+        let sql = predicates::render(&scan.table, predicate)
+            .ok_or_else(|| Error::bug("a predicate was handed over that had not been accepted"))?;
+        conditions.push(format!("({sql})"));
+    }
+    let mut sql = format!("SELECT {} FROM {}", columns.join(", "), part.from);
+    if !conditions.is_empty() {
+        sql.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
+    }
+    if let Some(limit) = scan.limit {
+        sql.push_str(&format!(" LIMIT {limit}"));
+    }
+    Ok(format!("COPY ({sql}) TO STDOUT (FORMAT binary)"))
+}
+
+#[async_trait]
+impl Source for Database {
+    fn accepts(&self, table: &TableSchema, predicate: &Predicate) -> Acceptance {
+        predicates::accepts(table, predicate)
+    }
+
+    async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {
+        let link = self.link();
+        let session = Session::connect(link, scope(&scan.dataset)).await?;
+        let found = find(&session, link, &scan.dataset).await?;
+        let (schema, kinds) = project(scan, &found)?;
+        let partitions = Box::pin(partition::split(&session, scan, found.relation.as_ref(), &found.from)).await?;
+        let shown = statement(scan, &kinds, &Part { from: found.from.clone(), only: None })?;
+        let pushed = scan.predicates.iter().filter_map(|p| predicates::render(&scan.table, p)).collect();
+        let known = found.relation.as_ref().and_then(|r| r.rows);
+        let limited = scan.limit.is_some() && partitions.len() == 1;
+        let mut notes = Vec::new();
+        if partitions.len() > 1 {
+            notes.push(format!("read in {} parts from one snapshot", partitions.len()));
+        }
+        Ok(ReadPlan {
+            schema,
+            limited,
+            statement: shown,
+            pushed,
+            rows: match (scan.limit, known, scan.predicates.is_empty()) {
+                (Some(limit), Some(rows), _) => Some(rows.min(limit)),
+                (Some(limit), None, _) => Some(limit),
+                (None, rows, true) => rows,
+                (None, _, false) => None,
+            },
+            bytes: found.relation.as_ref().and_then(|r| r.bytes),
+            partitions,
+            notes,
+        })
+    }
+
+    async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>> {
+        let link = self.link();
+        let session = Session::connect(link, scope(&scan.dataset)).await?;
+        session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin a read").await?;
+        let found = find(&session, link, &scan.dataset).await.map_err(gone)?;
+        let (schema, kinds) = project(scan, &found)?;
+        if schema.fields().len() != plan.schema.fields().len() {
+            return Err(Error::bug("the scan is not the one that was planned"));
+        }
+        let parts = plan.partitions.iter().map(Part::of).collect::<Result<Vec<_>>>()?;
+        check_leaves(&session, &found, &parts).await?;
+        let statements = parts.iter().map(|part| statement(scan, &kinds, part)).collect::<Result<Vec<_>>>()?;
+        let snapshot = match statements.len() {
+            0 | 1 => None,
+            _ => Some(session.query_one("SELECT pg_catalog.pg_export_snapshot()", &[], "export a snapshot").await?.get::<_, String>(0)),
+        };
+        Ok(Box::new(TableReader {
+            link: Arc::clone(link),
+            scope: scope(&scan.dataset),
+            snapshot,
+            holder: Mutex::new(Some(session)),
+            statements,
+            schema,
+            kinds,
+            place: found.place,
+        }))
+    }
+}
+
+/// Queries mean the connection's schema; everything else is looked up by full name.
+fn scope(dataset: &Dataset) -> Scope {
+    if dataset.query.is_some() { Scope::Data } else { Scope::Catalog }
+}
+
+/// A table that is not there any more was there when the plan was made.
+fn gone(error: Error) -> Error {
+    if error.code() != Code::E0204 {
+        return error;
+    }
+    Error::new(Code::E0215, format!("{} any more", error.message())).with_hint("run again: the plan is made anew")
+}
+
+/// A partition attached since planning is in none of the planned parts. Errors: `E0215`.
+async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Result<()> {
+    let Some(relation) = found.relation.as_ref().filter(|r| r.kind == "p" && parts.len() > 1) else { return Ok(()) };
+    if parts.iter().any(|p| p.from == found.from) {
+        return Ok(());
+    }
+    let leaves = partition::leaves(session, relation).await?;
+    let planned = |table: &TableName| parts.iter().any(|p| p.from == format!("ONLY {}", table.sql()));
+    let known: std::collections::BTreeSet<&str> = parts.iter().map(|p| p.from.as_str()).collect();
+    if leaves.len() == known.len() && leaves.iter().all(|(table, _)| planned(table)) {
+        return Ok(());
+    }
+    Err(Error::new(Code::E0215, format!("{} got or lost partitions since the run was planned", found.place))
+        .with_hint("run again: the plan is made anew"))
+}
+
+/// An open read.
+struct TableReader {
+    link: Arc<Link>,
+    scope: Scope,
+    snapshot: Option<String>,
+    /// Holds the snapshot; a read of one part uses it itself.
+    holder: Mutex<Option<Session>>,
+    statements: Vec<String>,
+    schema: SchemaRef,
+    kinds: Vec<Kind>,
+    place: String,
+}
+
+#[async_trait]
+impl Reader for TableReader {
+    async fn read(&self, partition: usize) -> Result<BatchStream> {
+        let sql = self.statements.get(partition).ok_or_else(|| Error::bug("there is no such partition"))?;
+        let doing = format!("read {}", self.place);
+        let session = match &self.snapshot {
+            None => self.holder.lock().await.take(),
+            Some(_) => None,
+        };
+        let session = match session {
+            Some(session) => session,
+            None => {
+                let session = Session::connect(&self.link, self.scope).await?;
+                let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
+                if let Some(snapshot) = &self.snapshot {
+                    begin.push_str(&format!("; SET TRANSACTION SNAPSHOT {}", crate::names::literal(snapshot)));
+                }
+                session.run(&begin, &doing).await?;
+                session
+            }
+        };
+        let target = self.link.env.budget.batch_target();
+        let held = self.link.env.budget.reserve(&format!("a reader of {}", self.place), target as u64)?;
+        session.set_busy(true);
+        let copy = session.client().copy_out(sql.as_str()).await.map_err(|e| {
+            session.set_busy(false);
+            session.classify(&doing, &e)
+        })?;
+        let decoder =
+            Decoder::new(Arc::clone(&self.schema), &self.kinds, target, self.link.env.budget.row_limit(), self.place.clone());
+        let flow = Flow { link: Arc::clone(&self.link), session, copy: Box::pin(copy), decoder, over: false, doing, place: self.place.clone(), _held: held };
+        Ok(Box::pin(futures::stream::try_unfold(flow, |mut flow| async move {
+            Ok(flow.next().await?.map(|batch| (batch, flow)))
+        })))
+    }
+}
+
+/// A read in progress.
+struct Flow {
+    link: Arc<Link>,
+    session: Session,
+    copy: Pin<Box<CopyOutStream>>,
+    decoder: Decoder,
+    over: bool,
+    doing: String,
+    place: String,
+    _held: Reservation,
+}
+
+impl Flow {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while !self.over {
+            match self.copy.next().await {
+                Some(Ok(chunk)) => {
+                    self.decoder.feed(&chunk)?;
+                    if self.decoder.full()
+                        && let Some(batch) = self.decoder.batch()?
+                    {
+                        return Ok(Some(batch));
+                    }
+                }
+                Some(Err(error)) => {
+                    let broken = self.broken(&error);
+                    self.over = true;
+                    self.session.set_busy(false);
+                    return Err(broken);
+                }
+                None => {
+                    self.over = true;
+                    self.session.set_busy(false);
+                    return self.decoder.end();
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn broken(&self, error: &tokio_postgres::Error) -> Error {
+        match self.session.refused_row() {
+            Some((column, bytes)) => {
+                let name = self.decoder.column(column);
+                self.link.env.budget.row_too_large(&name, &self.place, bytes)
+            }
+            None => self.session.classify(&self.doing, error),
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! A load that has begun: its thread, its staging table, its one lane and its one commit.
+//!
+//! Each batch is one short transaction that first looks whether the fence is still ours. The commit is one transaction
+//! with `synchronous = FULL`; everything staged before it becomes durable with it, because it is the same file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
+use arrow::row::{RowConverter, SortField};
+use async_trait::async_trait;
+use rusqlite::{Connection, TransactionBehavior};
+use sha2::{Digest, Sha256};
+use synqx_model::{Code, Error, Position, Result, ResultExt};
+use synqx_sdk::{Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Receipt, Target, Writer, Written};
+
+use super::ledger::{self, Failure, Record};
+use super::publish::publish;
+use super::shape::{How, Shape, plan_shape};
+use crate::catalog::{self, OURS};
+use crate::client::{File, Worker, quote, quote_all};
+use crate::encode::Column;
+
+/// What every job of a load needs to know.
+#[derive(Debug)]
+struct Context {
+    file: File,
+    target: Target,
+    shape: Shape,
+    staging: String,
+    fence: u64,
+}
+
+impl Context {
+    /// A failure as an error about the target; the staging table's name never reaches a person.
+    fn explain(&self, failure: Failure, verb: &str) -> Error {
+        match failure {
+            Failure::Coded(error) => error,
+            Failure::Sqlite(error) => self
+                .file
+                .statement_error(&error, verb, &self.shape.name)
+                .map_text(&|text| text.replace(&self.staging, &self.shape.name)),
+        }
+    }
+
+    /// Runs work in a write transaction.
+    fn transaction<T>(
+        &self,
+        connection: &mut Connection,
+        verb: &str,
+        work: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let done = transaction(connection, work);
+        done.map_err(|failure| self.explain(failure, verb))
+    }
+}
+
+fn transaction<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+/// What the staging tables of a stream begin with.
+fn staging_prefix(target: &Target) -> String {
+    let hash = Sha256::digest(target.stream.to_string().as_bytes());
+    let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("{OURS}{hash}_")
+}
+
+/// Begins a load. Errors: `E0311`, `E0312`, `E0504`, `E03xx`.
+pub(crate) async fn begin(
+    file: &File,
+    env: &Env,
+    target: &Target,
+    prepared: &Preparation,
+    claim: FenceClaim,
+) -> Result<Loading> {
+    let probe = Arc::clone(&env.probe);
+    let worker = Worker::start(file).await?;
+    probe.reach(Effect::Fence, Moment::Before)?;
+    let (wanted, place, fingerprint) = (target.clone(), file.clone(), prepared.fingerprint.clone());
+    let (fence, committed, shape) = worker
+        .call(move |connection| {
+            let begun = transaction(connection, |c| raise(c, &wanted, &fingerprint, claim));
+            begun.map_err(|failure| match failure {
+                Failure::Coded(error) => error,
+                Failure::Sqlite(error) => place.statement_error(&error, "begin a load into", &wanted.asset),
+            })
+        })
+        .await?;
+    probe.reach(Effect::Fence, Moment::After)?;
+    let prefix = staging_prefix(target);
+    let staging = format!("{prefix}{}", target.run.short());
+    let context = Arc::new(Context { file: file.clone(), target: target.clone(), shape, staging, fence });
+    probe.reach(Effect::Sweep, Moment::Before)?;
+    let sweeping = Arc::clone(&context);
+    worker
+        .call(move |connection| {
+            sweeping.transaction(connection, "sweep leftovers of", |c| {
+                ledger::check(c, &sweeping.target.stream, sweeping.fence)?;
+                sweep(c, &prefix)
+            })
+        })
+        .await?;
+    probe.reach(Effect::Sweep, Moment::After)?;
+    Ok(Loading { worker: Arc::new(worker), probe, context, committed, rows: Arc::default(), staged: false })
+}
+
+fn raise(
+    connection: &Connection,
+    target: &Target,
+    fingerprint: &str,
+    claim: FenceClaim,
+) -> Result<(u64, Option<Committed>, Shape), Failure> {
+    let (fence, committed) = ledger::raise(connection, &target.stream, claim)?;
+    let name = catalog::table_name(&target.asset);
+    let done = committed.as_ref().is_some_and(|c| c.run == target.run);
+    if !done && catalog::fingerprint(connection, &name)? != fingerprint {
+        return Err(changed(&name).into());
+    }
+    let table = catalog::table(connection, &name)?;
+    let shape = match plan_shape(table, target, catalog::dependents(connection, &name)?) {
+        // What this run published may no longer look like what it was planned for, and need not.
+        Err(_) if done => plan_shape(None, &Target { create: true, ..target.clone() }, Vec::new())?,
+        other => other?,
+    };
+    Ok((fence, committed, shape))
+}
+
+fn changed(name: &str) -> Error {
+    Error::new(Code::E0311, format!("table `{name}` changed after the load was planned"))
+        .with_detail("Its definition, its indexes or what depends on it are no longer the same.")
+        .with_hint("run again; the load is planned anew")
+}
+
+fn sweep(connection: &Connection, prefix: &str) -> Result<(), Failure> {
+    let names: Vec<String> = {
+        let mut statement =
+            connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, ?2) = ?1")?;
+        statement.query_map((prefix, prefix.len()), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+    };
+    for name in names {
+        connection.execute(&format!("DROP TABLE main.{}", quote(&name)), [])?;
+    }
+    Ok(())
+}
+
+/// A load in progress.
+#[derive(Debug)]
+pub(crate) struct Loading {
+    worker: Arc<Worker>,
+    probe: Arc<dyn Probe>,
+    context: Arc<Context>,
+    committed: Option<Committed>,
+    rows: Arc<AtomicU64>,
+    staged: bool,
+}
+
+impl Loading {
+    async fn stage(&mut self) -> Result<()> {
+        if self.staged {
+            return Ok(());
+        }
+        self.probe.reach(Effect::Stage, Moment::Before)?;
+        let context = Arc::clone(&self.context);
+        self.worker
+            .call(move |connection| {
+                let relax = |c: &Connection| -> rusqlite::Result<()> {
+                    let mode: String = c.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+                    // In WAL mode NORMAL cannot damage the file, and the commit makes everything before it durable.
+                    if mode == "wal" { c.execute_batch("PRAGMA synchronous = NORMAL") } else { Ok(()) }
+                };
+                relax(connection).map_err(|e| context.explain(e.into(), "stage rows for"))?;
+                context.transaction(connection, "stage rows for", |c| {
+                    ledger::check(c, &context.target.stream, context.fence)?;
+                    for statement in context.shape.stage(&context.staging) {
+                        c.execute(&statement, [])?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.staged = true;
+        self.probe.reach(Effect::Stage, Moment::After)
+    }
+
+    /// Ends the thread, which closes the file, and waits for it.
+    async fn close(self) {
+        if let Some(worker) = Arc::into_inner(self.worker) {
+            worker.close().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Load for Loading {
+    fn fence(&self) -> u64 {
+        self.context.fence
+    }
+
+    fn committed(&self) -> Option<&Committed> {
+        self.committed.as_ref()
+    }
+
+    async fn writer(&mut self) -> Result<Box<dyn Writer>> {
+        self.stage().await?;
+        Ok(Box::new(Lane {
+            worker: Arc::clone(&self.worker),
+            probe: Arc::clone(&self.probe),
+            context: Arc::clone(&self.context),
+            rows: Arc::clone(&self.rows),
+            written: Written::default(),
+        }))
+    }
+
+    async fn commit(mut self: Box<Self>, position: &Position) -> Result<Receipt> {
+        self.stage().await?;
+        let record = Record {
+            stream: self.context.target.stream.clone(),
+            fence: self.context.fence,
+            run: self.context.target.run,
+            position: position.clone(),
+            spec_hash: self.context.target.spec_hash.clone(),
+        };
+        let rows = self.rows.load(Ordering::Acquire);
+        let context = Arc::clone(&self.context);
+        self.probe.reach(Effect::Publish, Moment::Before)?;
+        let receipt = self.worker.call(move |connection| commit_on(connection, &context, &record, rows)).await?;
+        let answer = self.probe.reach(Effect::Publish, Moment::After);
+        self.close().await;
+        match answer {
+            Ok(()) => Ok(receipt),
+            Err(error) if error.code() == Code::E0317 => Err(error),
+            Err(error) => Err(lost("The commit was made.").with_cause(&error)),
+        }
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        let context = Arc::clone(&self.context);
+        self.probe.reach(Effect::Cleanup, Moment::Before)?;
+        self.worker
+            .call(move |connection| {
+                context.transaction(connection, "clean up after", |c| {
+                    c.execute(&format!("DROP TABLE IF EXISTS main.{}", quote(&context.staging)), [])?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.probe.reach(Effect::Cleanup, Moment::After)?;
+        self.close().await;
+        Ok(())
+    }
+}
+
+fn lost(detail: &str) -> Error {
+    Error::new(Code::E0317, "the answer to the commit of a SQLite load was lost")
+        .with_detail(detail)
+        .with_hint("run again; a run that was committed is not written twice")
+}
+
+fn commit_on(connection: &mut Connection, context: &Context, record: &Record, rows: u64) -> Result<Receipt> {
+    let coded = |error: rusqlite::Error| context.explain(error.into(), "publish the load into");
+    // Emptying a table must not cascade into others; what it leaves behind is checked afterwards.
+    let switch = if context.shape.how == How::Refill { "PRAGMA foreign_keys = OFF" } else { "PRAGMA foreign_keys = ON" };
+    connection.execute_batch(switch).map_err(coded)?;
+    connection.execute_batch("PRAGMA synchronous = FULL").map_err(coded)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(coded)?;
+    let work = || -> Result<Receipt, Failure> {
+        ledger::record(&transaction, record)?;
+        let name = &context.shape.name;
+        let table = catalog::table(&transaction, name)?;
+        let known = context.shape.table.as_ref();
+        let same = table.as_ref().map(|t| &t.sql) == known.map(|t| &t.sql)
+            && catalog::dependents(&transaction, name)? == context.shape.dependents
+            && table.map(|t| t.indexes.len()) == known.map(|t| t.indexes.len());
+        if !same {
+            return Err(changed(name).into());
+        }
+        publish(&transaction, &context.shape, &context.staging, rows)
+    };
+    let receipt = work().map_err(|failure| context.explain(failure, "publish the load into"))?;
+    match transaction.commit() {
+        Ok(()) => Ok(receipt),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::SystemIoFailure) => {
+            Err(lost("The disk failed while the transaction was committed.").with_cause(&error))
+        }
+        Err(error) => Err(coded(error)),
+    }
+}
+
+/// The lane.
+struct Lane {
+    worker: Arc<Worker>,
+    probe: Arc<dyn Probe>,
+    context: Arc<Context>,
+    rows: Arc<AtomicU64>,
+    written: Written,
+}
+
+#[async_trait]
+impl Writer for Lane {
+    async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        let rows = batch.num_rows() as u64;
+        if rows == 0 {
+            return Ok(());
+        }
+        self.probe.reach(Effect::Write, Moment::Before)?;
+        let context = Arc::clone(&self.context);
+        let bytes = self
+            .worker
+            .call(move |connection| {
+                context.transaction(connection, "write rows for", |c| {
+                    ledger::check(c, &context.target.stream, context.fence)?;
+                    insert(c, &context, &batch)
+                })
+            })
+            .await?;
+        self.rows.fetch_add(rows, Ordering::AcqRel);
+        self.written.rows += rows;
+        self.written.bytes += bytes;
+        self.probe.reach(Effect::Write, Moment::After)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Written> {
+        // Every batch is in the file already; the commit makes all of it durable.
+        self.probe.reach(Effect::Seal, Moment::Before)?;
+        self.probe.reach(Effect::Seal, Moment::After)?;
+        Ok(self.written)
+    }
+}
+
+/// Inserts a batch into staging and returns the bytes that were bound.
+fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Result<u64, Failure> {
+    let shape = &context.shape;
+    let mut columns = shape.slots.iter().map(|slot| Column::new(batch, slot)).collect::<Result<Vec<_>>>()?;
+    let order = order_bytes(batch, &context.target)?;
+    let mut names: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
+    if order.is_some() {
+        names.push("_synqx_order");
+    }
+    let places = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    let sql = format!("INSERT INTO main.{} ({}) VALUES ({places})", quote(&context.staging), quote_all(names.iter().copied()));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut bytes = 0;
+    for row in 0..batch.num_rows() {
+        for (place, column) in columns.iter_mut().enumerate() {
+            let value = column.value(row)?;
+            bytes += value.bytes();
+            statement.raw_bind_parameter(place + 1, value)?;
+        }
+        if let Some(order) = &order {
+            statement.raw_bind_parameter(names.len(), order.row(row).as_ref())?;
+        }
+        statement.raw_execute()?;
+    }
+    Ok(bytes)
+}
+
+/// The order of an upsert as bytes that compare like the values, greatest = newest, NULL oldest.
+fn order_bytes(batch: &RecordBatch, target: &Target) -> Result<Option<arrow::row::Rows>> {
+    if target.order_by.is_empty() || target.mode != synqx_model::spec::WriteMode::Upsert {
+        return Ok(None);
+    }
+    let mut fields = Vec::new();
+    let mut arrays = Vec::new();
+    for order in &target.order_by {
+        let array = batch.column_by_name(&order.column).ok_or_else(|| Error::bug(format!("`order_by` column `{}` did not arrive", order.column)))?;
+        let options = SortOptions { descending: order.descending, nulls_first: true };
+        fields.push(SortField::new_with_options(array.data_type().clone(), options));
+        arrays.push(Arc::clone(array));
+    }
+    let hint = "order by a column of a simple type";
+    let failed = || "the columns of `order_by` cannot be ordered".to_owned();
+    let converter = RowConverter::new(fields).coded(Code::E0310, failed).map_err(|e| e.or_hint(hint))?;
+    converter.convert_columns(&arrays).coded(Code::E0310, failed).map_err(|e| e.or_hint(hint)).map(Some)
+}

@@ -1,0 +1,49 @@
+//! The writing part: decide (`shape`), fence and record (`ledger`), stage and load (`load`), publish (`publish`).
+//!
+//! Rows go into a staging table of the same file in short transactions, so the file's one write lock is free between
+//! batches and a newer run can take the fence. One transaction then publishes rows, position and fence together.
+
+mod ledger;
+mod load;
+mod publish;
+mod shape;
+
+use async_trait::async_trait;
+use synqx_model::Result;
+use synqx_sdk::{Destination, FenceClaim, Limits, Load, Preparation, Target};
+
+use crate::Sqlite;
+use crate::catalog;
+
+pub(crate) use shape::limits;
+
+#[async_trait]
+impl Destination for Sqlite {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn prepare(&self, target: &Target, _dry: bool) -> Result<Preparation> {
+        let target = target.clone();
+        self.file
+            .run(move |file| {
+                if !file.exists() {
+                    file.check_folder()?;
+                    return Ok(shape::plan_shape(None, &target, Vec::new())?.preparation("absent".to_owned()));
+                }
+                let connection = file.open_to_inspect()?;
+                let name = catalog::table_name(&target.asset);
+                let look = || {
+                    let table = catalog::table(&connection, &name)?;
+                    Ok((table, catalog::dependents(&connection, &name)?, catalog::fingerprint(&connection, &name)?))
+                };
+                let (table, dependents, fingerprint) = look().map_err(|e| file.error(&e, "read the catalog of"))?;
+                Ok(shape::plan_shape(table, &target, dependents)?.preparation(fingerprint))
+            })
+            .await
+    }
+
+    async fn begin(&self, target: &Target, prepared: &Preparation, claim: FenceClaim) -> Result<Box<dyn Load>> {
+        Ok(Box::new(Box::pin(load::begin(&self.file, &self.env, target, prepared, claim)).await?))
+    }
+}

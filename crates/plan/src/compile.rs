@@ -1,0 +1,688 @@
+//! From a document and its opened sources to a plan graph, with every fault reported at once.
+//!
+//! Nodes are lowered in the graph's order; each is typed as soon as it is lowered, so an error names its node. A
+//! node is cut out into a fragment of its own when several consumers read it, or when it routes rows; everything
+//! else stays one relational plan per load, which is what lets filters sink all the way into a source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::{Extension, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::{col, lit};
+use synqx_model::dag::{Graph, InputRef};
+use synqx_model::manifest::StepKind;
+use synqx_model::spec::{FillNulls, Load, Node, Operator, PartitionBy, PipelineSpec};
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::{Budget, Connection, Dataset, TableSchema};
+use tokio::sync::OnceCell;
+
+use crate::annotations::annotated;
+use crate::display::{Placement, SourceReport};
+use crate::exchange::{Exchange, ExchangeTable};
+use crate::fragment::{Fragment, JoinPolicy, Output};
+use crate::lower::{BRANCH, Lowering, names, quoted, require};
+use crate::meter::Meters;
+use crate::session::{any_operator, session};
+use crate::source::SourceTable;
+use crate::step::Step;
+use crate::trouble::{Phase, duplicate, inward};
+
+/// An extract's connection, described.
+#[derive(Clone)]
+#[expect(
+    missing_debug_implementations,
+    reason = "a connection may hold secrets and prints nothing"
+)]
+pub struct OpenSource {
+    /// The connection, opened as a source.
+    pub connection: Arc<dyn Connection>,
+    /// What is read.
+    pub dataset: Dataset,
+    /// Its description.
+    pub table: TableSchema,
+    /// How the document wants it split.
+    pub partition: PartitionBy,
+}
+
+/// How to compile.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The run's memory.
+    pub budget: Budget,
+    /// Streams that run side by side.
+    pub parallel: usize,
+    /// Where operators spill; must exist.
+    pub spill_dir: PathBuf,
+    /// Hash joins where they are known to fit; `SortMerge` forces every join to spill instead.
+    pub joins: JoinPolicy,
+    /// Nodes whose rows are kept in an exchange before anything is written, because a load writes where they read.
+    pub spool: BTreeSet<String>,
+}
+
+/// A compiled document.
+#[derive(Debug)]
+pub struct PlanGraph {
+    /// Fragments, such that what one reads comes before it.
+    pub fragments: Vec<Fragment>,
+    /// Steps in the order of the graph.
+    pub steps: Vec<StepInfo>,
+    /// Counters by node.
+    pub meters: Meters,
+    /// Filled when fragments make their physical plans.
+    reports: Arc<Mutex<Vec<SourceReport>>>,
+}
+
+/// A node as a step of the run.
+#[derive(Debug, Clone)]
+pub struct StepInfo {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub operator: &'static str,
+    /// How its sums relate.
+    pub kind: StepKind,
+    /// Its inputs.
+    pub inputs: Vec<String>,
+    /// Where it runs.
+    pub placement: Placement,
+}
+
+impl PlanGraph {
+    /// Lets every source plan its scan and returns what each was asked for. Errors: `E02xx`, `E08xx`.
+    pub async fn source_reports(&self) -> Result<Vec<SourceReport>> {
+        for fragment in &self.fragments {
+            fragment.physical().await?;
+        }
+        Ok(self
+            .reports
+            .lock()
+            .map(|reports| reports.clone())
+            .unwrap_or_default())
+    }
+}
+
+/// Compiles a document. Errors, all at once: `E0401`, `E0402`, `E0406`, `E0408`, `E08xx`, each naming its node.
+pub async fn compile(
+    spec: &PipelineSpec,
+    graph: &Graph,
+    sources: &BTreeMap<String, OpenSource>,
+    options: &PlanOptions,
+) -> Result<PlanGraph> {
+    let context = session(options)?;
+    let mut compiler = Compiler {
+        spec,
+        graph,
+        sources,
+        options,
+        context,
+        meters: Meters::default(),
+        relations: BTreeMap::new(),
+        fragments: Vec::new(),
+        reports: Arc::default(),
+        failed: BTreeSet::new(),
+    };
+    let mut errors = Vec::new();
+    for id in &graph.order {
+        let Some(node) = spec.node(id) else { continue };
+        if graph.inputs[id]
+            .iter()
+            .any(|input| compiler.failed.contains(&input.node))
+        {
+            compiler.failed.insert(id.clone());
+            continue;
+        }
+        if let Err(error) = compiler.node(node).await {
+            compiler.failed.insert(id.clone());
+            errors.push(error.at_node(id));
+        }
+    }
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => compiler.finish(),
+    }
+}
+
+struct Compiler<'a> {
+    spec: &'a PipelineSpec,
+    graph: &'a Graph,
+    sources: &'a BTreeMap<String, OpenSource>,
+    options: &'a PlanOptions,
+    context: SessionContext,
+    meters: Meters,
+    /// Node or branch → its rows.
+    relations: BTreeMap<InputRef, Relation>,
+    fragments: Vec<Draft>,
+    reports: Arc<Mutex<Vec<SourceReport>>>,
+    failed: BTreeSet<String>,
+}
+
+/// The rows of a node, or of one branch of a switch.
+enum Relation {
+    /// Part of its only consumer's plan.
+    Plan(LogicalPlan),
+    /// Kept in spill files; `branch` selects the rows of one branch.
+    Exchange {
+        exchange: Arc<Exchange>,
+        full: SchemaRef,
+        branch: Option<i32>,
+    },
+}
+
+/// A fragment before the exchanges it reads and writes are narrowed to what is needed.
+struct Draft {
+    node: String,
+    output: Output,
+    plan: LogicalPlan,
+}
+
+impl Compiler<'_> {
+    async fn node(&mut self, node: &Node) -> Result<()> {
+        let plan = match &node.operator {
+            Operator::Extract(_) => self.extract(node)?,
+            _ => {
+                let inputs = self.graph.inputs[&node.id].clone();
+                let inputs = inputs.into_iter().map(|input| {
+                    let rows = self.rows_of(&input, node)?;
+                    Ok((input, rows))
+                });
+                let inputs = inputs.collect::<Result<Vec<_>>>()?;
+                Lowering {
+                    context: &self.context,
+                    node,
+                    inputs,
+                    meters: &mut self.meters,
+                }
+                .lower()
+                .await?
+            }
+        };
+        self.check_types(&plan)?;
+        unique_names(&plan)?;
+        if let Operator::Load(load) = &node.operator {
+            check_load(load, &names(&plan))?;
+            self.fragments.push(Draft {
+                node: node.id.clone(),
+                output: Output::Load(node.id.clone()),
+                plan,
+            });
+            self.meters.step_mut(&node.id);
+            return Ok(());
+        }
+        let meter = self.meters.step_mut(&node.id);
+        let step = Step {
+            node: node.id.clone(),
+            input: plan,
+            meter,
+        };
+        let step = LogicalPlan::Extension(Extension { node: Arc::new(step) });
+        let whole = InputRef {
+            node: node.id.clone(),
+            branch: None,
+        };
+        if let Operator::Switch(switch) = &node.operator {
+            let (exchange, full) = self.cut(node, step);
+            let branches = switch
+                .cases
+                .iter()
+                .map(|c| c.to.clone())
+                .chain(switch.otherwise.clone());
+            for (index, branch) in (0i32..).zip(branches) {
+                let (exchange, full) = (Arc::clone(&exchange), Arc::clone(&full));
+                let relation = Relation::Exchange {
+                    exchange,
+                    full,
+                    branch: Some(index),
+                };
+                self.relations.insert(
+                    InputRef {
+                        branch: Some(branch),
+                        ..whole.clone()
+                    },
+                    relation,
+                );
+            }
+            return Ok(());
+        }
+        let relation = if self.is_shared(&node.id) {
+            let (exchange, full) = self.cut(node, step);
+            Relation::Exchange {
+                exchange,
+                full,
+                branch: None,
+            }
+        } else {
+            Relation::Plan(step)
+        };
+        self.relations.insert(whole, relation);
+        Ok(())
+    }
+
+    /// An input as a consumer reads it, under the input's name.
+    fn rows_of(&mut self, input: &InputRef, consumer: &Node) -> Result<LogicalPlan> {
+        let name = input.to_string();
+        let relation = self
+            .relations
+            .get(input)
+            .ok_or_else(|| Error::bug(format!("input `{name}` was not lowered")))?;
+        let plan = match relation {
+            Relation::Plan(plan) => plan.clone(),
+            Relation::Exchange {
+                exchange,
+                full,
+                branch,
+            } => {
+                let edge = edge_name(&name, &consumer.id);
+                let meter = self.meters.step_mut(&edge);
+                let (exchange, full, branch) = (Arc::clone(exchange), Arc::clone(full), *branch);
+                match branch {
+                    None => scan(
+                        &input.node,
+                        Arc::new(ExchangeTable {
+                            exchange,
+                            full,
+                            meter,
+                        }),
+                    )?,
+                    Some(index) => {
+                        let unmetered = Arc::default();
+                        let shared = scan(
+                            &input.node,
+                            Arc::new(ExchangeTable {
+                                exchange,
+                                full,
+                                meter: unmetered,
+                            }),
+                        )?;
+                        let step = Step {
+                            node: edge,
+                            input: branch_rows(&shared, index)?,
+                            meter,
+                        };
+                        LogicalPlan::Extension(Extension { node: Arc::new(step) })
+                    }
+                }
+            }
+        };
+        aliased(plan, &name)
+    }
+
+    /// Read by several nodes, several times by one, or by an operator that looks at its input twice.
+    fn is_shared(&self, id: &str) -> bool {
+        let twice = |consumer: &String| {
+            matches!(
+                self.spec.node(consumer).map(|n| &n.operator),
+                Some(Operator::FillNulls(FillNulls {
+                    strategy: Some(_),
+                    ..
+                }))
+            )
+        };
+        let consumers = self.graph.consumers.get(id);
+        if self.options.spool.contains(id) {
+            return true;
+        }
+        self.graph.uses.get(id).is_some_and(|uses| *uses > 1)
+            || consumers.is_some_and(|c| c.len() > 1 || c.iter().any(twice))
+    }
+
+    fn extract(&mut self, node: &Node) -> Result<LogicalPlan> {
+        let open = self
+            .sources
+            .get(&node.id)
+            .ok_or_else(|| Error::bug("an extract was not opened"))?
+            .clone();
+        if open.table.schema.fields().is_empty() {
+            return Err(
+                Error::new(Code::E0409, format!("`{}` has no columns", open.dataset.label()))
+                    .with_hint("declare them under `options: {columns: {name: type}}`"),
+            );
+        }
+        let meter = self.meters.step_mut(&node.id);
+        if let Some(rows) = open.table.rows {
+            meter.expect(rows);
+        }
+        let table = SourceTable {
+            node: node.id.clone(),
+            open,
+            parallel: self.options.parallel,
+            meter,
+            reports: Arc::clone(&self.reports),
+        };
+        scan(&node.id, Arc::new(table))
+    }
+
+    /// Makes a node a fragment of its own whose rows are kept in an exchange.
+    fn cut(&mut self, node: &Node, plan: LogicalPlan) -> (Arc<Exchange>, SchemaRef) {
+        let full = annotated(&plan);
+        let exchange = Arc::new(Exchange::new(
+            &node.id,
+            Arc::clone(&full),
+            self.options.spill_dir.clone(),
+            self.options.budget.clone(),
+            self.options.parallel,
+        ));
+        self.fragments.push(Draft {
+            node: node.id.clone(),
+            output: Output::Exchange(Arc::clone(&exchange)),
+            plan,
+        });
+        (exchange, full)
+    }
+
+    fn check_types(&self, plan: &LogicalPlan) -> Result<()> {
+        let state = self.context.state();
+        state
+            .analyzer()
+            .execute_and_check(plan.clone(), state.config_options(), |_, _| {})
+            .map(|_| ())
+            .map_err(|e| inward(e, Phase::Planning))
+    }
+
+    /// Optimises consumers first, so that each exchange stores only the columns somebody reads.
+    fn finish(mut self) -> Result<PlanGraph> {
+        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut fragments = Vec::new();
+        let drafts: Vec<Draft> = self.fragments.drain(..).collect();
+        let state = self.context.state();
+        for draft in drafts.into_iter().rev() {
+            let Draft {
+                node,
+                output,
+                mut plan,
+            } = draft;
+            if let Output::Exchange(exchange) = &output {
+                plan = narrowed(plan, exchange, wanted.get(&node))?;
+            }
+            let schema = annotated(&plan);
+            let logical = state
+                .optimize(&plan)
+                .map_err(|e| inward(e, Phase::Planning).at_node(&node))?;
+            let schema = retyped(&schema, &logical);
+            if let Output::Exchange(exchange) = &output {
+                exchange.narrow(Arc::clone(&schema));
+            }
+            let reads = read_columns(&logical, &mut wanted);
+            let joins = self.join_policy(&logical);
+            let notes = notes(&logical, joins);
+            fragments.push(Fragment {
+                id: 0,
+                node,
+                output,
+                reads,
+                schema,
+                joins,
+                notes,
+                logical,
+                context: self.context.clone(),
+                physical: OnceCell::new(),
+            });
+        }
+        fragments.reverse();
+        for (id, fragment) in fragments.iter_mut().enumerate() {
+            fragment.id = id;
+        }
+        let steps = self
+            .graph
+            .order
+            .iter()
+            .filter_map(|id| self.spec.node(id))
+            .map(|node| step_info(node, self.graph));
+        Ok(PlanGraph {
+            fragments,
+            steps: steps.collect(),
+            meters: self.meters.clone(),
+            reports: Arc::clone(&self.reports),
+        })
+    }
+
+    /// Hash joins when every join has a side known to be at most a quarter of the budget, else sort-merge.
+    fn join_policy(&self, plan: &LogicalPlan) -> JoinPolicy {
+        if self.options.joins == JoinPolicy::SortMerge {
+            return JoinPolicy::SortMerge;
+        }
+        let quarter = self.options.budget.limit() / 4;
+        let small = |side: &LogicalPlan| bytes_at_most(side).is_some_and(|bytes| bytes <= quarter);
+        let large = any_operator(plan, &|p| match p {
+            LogicalPlan::Join(join) => !small(&join.left) && !small(&join.right),
+            _ => false,
+        });
+        if large {
+            JoinPolicy::SortMerge
+        } else {
+            JoinPolicy::Hash
+        }
+    }
+}
+
+/// The meter of what a consumer read of a shared node or branch.
+pub fn edge_name(input: &str, consumer: &str) -> String {
+    format!("{input} → {consumer}")
+}
+
+fn step_info(node: &Node, graph: &Graph) -> StepInfo {
+    let kind = match &node.operator {
+        Operator::Extract(_) => StepKind::Extract,
+        Operator::Load(_) => StepKind::Load,
+        Operator::Filter(_)
+        | Operator::Map(_)
+        | Operator::Cast(_)
+        | Operator::Rename(_)
+        | Operator::Drop(_)
+        | Operator::FillNulls(_)
+        | Operator::RegexReplace(_)
+        | Operator::Validate(_)
+        | Operator::Switch(_)
+        | Operator::Sort(_) => StepKind::RowWise,
+        Operator::Deduplicate(_)
+        | Operator::Aggregate(_)
+        | Operator::Join(_)
+        | Operator::Union(_)
+        | Operator::Sql(_) => StepKind::RowChanging,
+    };
+    let inputs = graph.inputs[&node.id].iter().map(ToString::to_string).collect();
+    StepInfo {
+        node: node.id.clone(),
+        operator: node.operator.word(),
+        kind,
+        inputs,
+        placement: Placement::Engine,
+    }
+}
+
+fn scan(name: &str, table: Arc<dyn datafusion::catalog::TableProvider>) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| inward(e, Phase::Planning))
+}
+
+fn aliased(plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(plan)
+        .alias(TableReference::bare(name))
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| inward(e, Phase::Planning))
+}
+
+/// The rows of one branch, without the routing column.
+fn branch_rows(shared: &LogicalPlan, index: i32) -> Result<LogicalPlan> {
+    let columns = names(shared)
+        .into_iter()
+        .filter(|n| n != BRANCH)
+        .map(|n| col(quoted(&n)));
+    LogicalPlanBuilder::from(shared.clone())
+        .filter(col(BRANCH).eq(lit(index)))
+        .and_then(|b| b.project(columns.collect::<Vec<_>>()))
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| inward(e, Phase::Planning))
+}
+
+fn unique_names(plan: &LogicalPlan) -> Result<()> {
+    let all = names(plan);
+    let twice = all
+        .iter()
+        .enumerate()
+        .filter(|(i, name)| all[..*i].contains(name))
+        .map(|(_, name)| duplicate(name));
+    Error::all(twice).map_or(Ok(()), Err)
+}
+
+/// Key, order and loss columns of a load must arrive. Errors: `E0408`, `E0401`, `E0103`.
+fn check_load(load: &Load, columns: &[String]) -> Result<()> {
+    let mut errors: Vec<Error> = Vec::new();
+    for key in load.key.iter().filter(|key| !columns.contains(key)) {
+        let near = synqx_model::nearest::did_you_mean(key, columns.iter().map(String::as_str));
+        errors.push(
+            Error::new(
+                Code::E0408,
+                format!("key column `{key}` does not arrive at the load"),
+            )
+            .with_hint(near),
+        );
+    }
+    let order = load
+        .order_by
+        .iter()
+        .map(|text| synqx_sdk::OrderBy::parse(text).column);
+    for column in order.chain(load.allow_loss.iter().cloned()) {
+        errors.extend(require(columns, &column).err());
+    }
+    if load.write == synqx_model::spec::WriteMode::Upsert && load.key.is_empty() {
+        errors.push(
+            Error::new(Code::E0408, "an upsert has no key").with_hint("name the key columns: `key: [id]`"),
+        );
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// The plan of a shared node with only the columns its consumers read (one at least).
+fn narrowed(
+    plan: LogicalPlan,
+    exchange: &Exchange,
+    wanted: Option<&BTreeSet<String>>,
+) -> Result<LogicalPlan> {
+    let schema = exchange.schema();
+    let keep = |name: &str| wanted.is_none_or(|wanted| wanted.contains(name));
+    let mut kept: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .filter(|n| keep(n))
+        .collect();
+    if kept.is_empty() {
+        kept.extend(schema.fields().first().map(|f| f.name().clone()));
+    }
+    if kept.len() == schema.fields().len() {
+        return Ok(plan);
+    }
+    let columns = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .filter(|c| kept.contains(&c.name));
+    let columns: Vec<_> = columns.map(datafusion::logical_expr::Expr::Column).collect();
+    LogicalPlanBuilder::from(plan)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| inward(e, Phase::Planning))
+}
+
+/// Annotations of `schema` on the types the optimised plan really has.
+fn retyped(schema: &SchemaRef, plan: &LogicalPlan) -> SchemaRef {
+    let fields = schema
+        .fields()
+        .iter()
+        .zip(plan.schema().fields())
+        .map(|(annotated, real)| {
+            let field = annotated.as_ref().clone();
+            if annotated.data_type() == real.data_type() {
+                field.with_nullable(real.is_nullable())
+            } else {
+                datafusion::arrow::datatypes::Field::new(
+                    real.name(),
+                    real.data_type().clone(),
+                    real.is_nullable(),
+                )
+            }
+        });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Which exchanges a plan reads, and which of their columns.
+fn read_columns(plan: &LogicalPlan, wanted: &mut BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut reads = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = (provider.as_ref() as &dyn std::any::Any).downcast_ref::<ExchangeTable>()
+        {
+            let columns = wanted.entry(table.exchange.node.clone()).or_default();
+            columns.extend(scan.projected_schema.fields().iter().map(|f| f.name().clone()));
+            for filter in &scan.filters {
+                columns.extend(filter.column_refs().iter().map(|c| c.name.clone()));
+            }
+            if !reads.contains(&table.exchange.node) {
+                reads.push(table.exchange.node.clone());
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    reads
+}
+
+/// Bytes a plan's rows can have at most, where the sources are certain.
+fn bytes_at_most(plan: &LogicalPlan) -> Option<u64> {
+    let width = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.data_type().primitive_width().unwrap_or(48) as u64)
+        .sum::<u64>();
+    rows_at_most(plan).map(|rows| rows.saturating_mul(width + 8))
+}
+
+fn rows_at_most(plan: &LogicalPlan) -> Option<u64> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let provider = source_as_provider(&scan.source).ok()?;
+            let any = provider.as_ref() as &dyn std::any::Any;
+            any.downcast_ref::<SourceTable>()
+                .and_then(|table| table.open.table.rows_at_most)
+        }
+        LogicalPlan::Projection(p) => rows_at_most(&p.input),
+        LogicalPlan::Filter(f) => rows_at_most(&f.input),
+        LogicalPlan::SubqueryAlias(a) => rows_at_most(&a.input),
+        LogicalPlan::Sort(s) => rows_at_most(&s.input),
+        LogicalPlan::Distinct(d) => rows_at_most(d.input()),
+        LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => Some(1),
+        LogicalPlan::Aggregate(a) => rows_at_most(&a.input),
+        LogicalPlan::Join(j) if matches!(j.join_type, JoinType::LeftSemi | JoinType::LeftAnti) => {
+            rows_at_most(&j.left)
+        }
+        LogicalPlan::Extension(e) => e.node.inputs().first().and_then(|input| rows_at_most(input)),
+        _ => None,
+    }
+}
+
+/// What cannot spill, in words.
+fn notes(plan: &LogicalPlan, joins: JoinPolicy) -> Vec<String> {
+    let mut notes = Vec::new();
+    if any_operator(plan, &|p| matches!(p, LogicalPlan::Join(j) if j.on.is_empty())) {
+        notes.push(
+            "a join without an equality of columns cannot spill: one side is held in memory".to_owned(),
+        );
+    }
+    if any_operator(plan, &|p| matches!(p, LogicalPlan::Join(j) if !j.on.is_empty())) {
+        notes.push(match joins {
+            JoinPolicy::Hash => "hash join: one side is known to fit a quarter of the budget".to_owned(),
+            JoinPolicy::SortMerge => {
+                "sort-merge join: no side is known to be small; both are sorted and may spill".to_owned()
+            }
+        });
+    }
+    notes
+}

@@ -1,0 +1,239 @@
+//! Operators over whole relations: deduplicate, sort, aggregate, join, union, switch.
+//!
+//! Each says exactly which SQL it is. All of them can spill, except a join on something else than equal columns,
+//! which the plan warns of.
+
+use std::collections::BTreeMap;
+
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use synqx_model::spec::{Aggregate, Deduplicate, Join, JoinHow, JoinOn, Keep, Sort, Switch, Union, UnionBy};
+use synqx_model::{Code, Error, Result};
+
+use super::{BRANCH, Lowering, expression, names, order_item, quoted, require};
+use crate::trouble::{Phase, duplicate, inward};
+
+impl Lowering<'_> {
+    pub(super) async fn deduplicate(&self, spec: &Deduplicate) -> Result<LogicalPlan> {
+        if let Some(error) = Error::all(spec.key.iter().filter_map(|name| self.require(name).err())) {
+            return Err(error);
+        }
+        if spec.key.is_empty() && spec.order_by.is_empty() {
+            return self.select("select distinct * from input").await;
+        }
+        let key = if spec.key.is_empty() {
+            self.names()
+        } else {
+            spec.key.clone()
+        };
+        let key: Vec<String> = key.iter().map(|n| quoted(n)).collect();
+        let mut order = Vec::new();
+        for text in &spec.order_by {
+            let item = order_item(text)?;
+            order.push(
+                if spec.keep == Keep::Last {
+                    item.reversed()
+                } else {
+                    item
+                }
+                .to_sql(),
+            );
+        }
+        let order = if order.is_empty() {
+            key.join(", ")
+        } else {
+            order.join(", ")
+        };
+        let columns: Vec<String> = self.names().iter().map(|n| quoted(n)).collect();
+        let columns = columns.join(", ");
+        self.select(&format!(
+            "select {columns} from (select *, row_number() over (partition by {} order by {order}) as __synqx_rank from input) ranked where __synqx_rank = 1",
+            key.join(", ")
+        ))
+        .await
+    }
+
+    pub(super) async fn sort(&self, spec: &Sort) -> Result<LogicalPlan> {
+        if spec.by.is_empty() {
+            return Err(Error::new(Code::E0103, "the sort names nothing to order by")
+                .with_hint("write `by: [column]`"));
+        }
+        let items = spec
+            .by
+            .iter()
+            .map(|text| order_item(text).map(|item| item.to_sql()))
+            .collect::<Result<Vec<_>>>()?;
+        self.select(&format!("select * from input order by {}", items.join(", ")))
+            .await
+    }
+
+    pub(super) async fn aggregate(&self, spec: &Aggregate) -> Result<LogicalPlan> {
+        let known = self.names();
+        let mut items = Vec::new();
+        let mut groups = Vec::new();
+        for text in &spec.group_by {
+            if known.contains(text) {
+                items.push(quoted(text));
+                groups.push(quoted(text));
+            } else {
+                let text = expression(text)?;
+                items.push(format!("({text})"));
+                groups.push(format!("({text})"));
+            }
+        }
+        for (name, text) in spec.columns.iter() {
+            items.push(format!("({}) as {}", expression(text)?, quoted(name)));
+        }
+        if items.is_empty() {
+            return Err(Error::new(Code::E0409, "the aggregate computes no column")
+                .with_hint("name columns: `total: sum(amount)`"));
+        }
+        let by = if groups.is_empty() {
+            String::new()
+        } else {
+            format!(" group by {}", groups.join(", "))
+        };
+        self.select(&format!("select {} from input{by}", items.join(", ")))
+            .await
+    }
+
+    pub(super) async fn join(&self, spec: &Join) -> Result<LogicalPlan> {
+        let (left, right) = (names(&self.inputs[0].1), names(&self.inputs[1].1));
+        let relations = BTreeMap::from([
+            ("left".to_owned(), self.inputs[0].1.clone()),
+            ("right".to_owned(), self.inputs[1].1.clone()),
+        ]);
+        let keys: &[String] = match &spec.on {
+            JoinOn::Columns(keys) => keys,
+            JoinOn::Condition(_) => &[],
+        };
+        let missing = keys
+            .iter()
+            .flat_map(|key| [require(&left, key).err(), require(&right, key).err()])
+            .flatten();
+        if let Some(error) = Error::all(missing) {
+            return Err(error);
+        }
+        let condition = match &spec.on {
+            JoinOn::Columns(keys) if keys.is_empty() => {
+                return Err(
+                    Error::new(Code::E0103, "the join names no columns").with_hint("write `on: [column]`")
+                );
+            }
+            JoinOn::Columns(keys) => {
+                let equal = keys
+                    .iter()
+                    .map(|k| format!("\"left\".{0} = \"right\".{0}", quoted(k)));
+                equal.collect::<Vec<_>>().join(" and ")
+            }
+            JoinOn::Condition(text) => sides_quoted(expression(text)?),
+        };
+        let half = matches!(spec.how, JoinHow::Semi | JoinHow::Anti);
+        let mut items: Vec<String> = left.iter().map(|name| left_item(name, keys, spec.how)).collect();
+        if !half {
+            for name in right.iter().filter(|name| !keys.contains(name)) {
+                if left.contains(name) {
+                    return Err(duplicate(name).with_hint(format!(
+                        "put a `rename` or `drop` node before the join: both inputs have `{name}`"
+                    )));
+                }
+                items.push(format!("\"right\".{}", quoted(name)));
+            }
+        }
+        let how = match spec.how {
+            JoinHow::Inner => "inner",
+            JoinHow::Left => "left",
+            JoinHow::Right => "right",
+            JoinHow::Full => "full",
+            JoinHow::Semi => "left semi",
+            JoinHow::Anti => "left anti",
+        };
+        let items = items.join(", ");
+        self.query(
+            &format!("select {items} from \"left\" {how} join \"right\" on ({condition})"),
+            relations,
+        )
+        .await
+    }
+
+    pub(super) fn union(&self, spec: &Union) -> Result<LogicalPlan> {
+        let plans: Vec<LogicalPlan> = self.inputs.iter().map(|(_, plan)| plan.clone()).collect();
+        if spec.by == UnionBy::Position {
+            let counts: Vec<usize> = plans.iter().map(|p| p.schema().fields().len()).collect();
+            if counts.iter().any(|count| *count != counts[0]) {
+                return Err(Error::new(
+                    Code::E0402,
+                    "the inputs of a union by position have different numbers of columns",
+                )
+                .with_detail(format!(
+                    "They have {} columns.",
+                    counts
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ))
+                .with_hint("use `by: name`, or drop columns before"));
+            }
+        }
+        let mut plans = plans.into_iter();
+        let Some(first) = plans.next() else {
+            return Err(Error::bug("a union without inputs"));
+        };
+        let mut builder = LogicalPlanBuilder::from(first);
+        for plan in plans {
+            builder = match spec.by {
+                UnionBy::Name => builder.union_by_name(plan),
+                UnionBy::Position => builder.union(plan),
+            }
+            .map_err(|e| inward(e, Phase::Planning))?;
+        }
+        if spec.distinct {
+            builder = builder.distinct().map_err(|e| inward(e, Phase::Planning))?;
+        }
+        builder.build().map_err(|e| inward(e, Phase::Planning))
+    }
+
+    /// All columns and the number of the first case whose condition is true.
+    pub(super) async fn switch(&self, spec: &Switch) -> Result<LogicalPlan> {
+        if spec.cases.is_empty() {
+            return Err(Error::new(Code::E0103, "the switch has no case")
+                .with_hint("write `cases: [{when: …, to: …}]`"));
+        }
+        let mut cases = String::new();
+        for (index, case) in spec.cases.iter().enumerate() {
+            cases.push_str(&format!(" when ({}) then {index}", expression(&case.when)?));
+        }
+        if spec.otherwise.is_some() {
+            cases.push_str(&format!(" else {}", spec.cases.len()));
+        }
+        self.select(&format!(
+            "select *, arrow_cast(case{cases} end, 'Int32') as {BRANCH} from input"
+        ))
+        .await
+    }
+}
+
+fn left_item(name: &str, keys: &[String], how: JoinHow) -> String {
+    let name_sql = quoted(name);
+    if !keys.iter().any(|k| k == name) {
+        return format!("\"left\".{name_sql}");
+    }
+    match how {
+        JoinHow::Full => format!("coalesce(\"left\".{name_sql}, \"right\".{name_sql}) as {name_sql}"),
+        JoinHow::Right => format!("\"right\".{name_sql}"),
+        _ => format!("\"left\".{name_sql}"),
+    }
+}
+
+/// `left` and `right` are words of SQL; as names of the sides they must be quoted.
+fn sides_quoted(condition: &str) -> String {
+    let pattern = regex::Regex::new(r#"(?i)(^|[^\w".])(left|right)\s*\."#);
+    match pattern {
+        Ok(pattern) => pattern
+            .replace_all(condition, |c: &regex::Captures<'_>| {
+                format!("{}\"{}\".", &c[1], c[2].to_lowercase())
+            })
+            .into_owned(),
+        Err(_) => condition.to_owned(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Counters of a run: what each step emitted, what each check found. Shared, atomic, and read while the run works.
+//!
+//! A step is *complete* when every partition of its stream was read to the end; one that was dropped early (a
+//! limit, the shorter side of a join) is a partial read, and its sums are recorded without being judged.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Counters of one step.
+#[derive(Debug, Default)]
+pub struct StepMeter {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    opened: AtomicU64,
+    finished: AtomicU64,
+    quarantined: AtomicU64,
+    dropped: AtomicU64,
+    source_filtered: AtomicBool,
+    expected: AtomicU64,
+    span: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl StepMeter {
+    /// Counts a batch that left the step.
+    pub fn emit(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.touch();
+    }
+
+    fn touch(&self) {
+        if let Ok(mut span) = self.span.lock() {
+            let now = Instant::now();
+            *span = Some((span.map_or(now, |(first, _)| first), now));
+        }
+    }
+
+    /// A partition of the step's stream was opened.
+    pub fn open(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// A partition was read to its end.
+    pub fn finish(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Rows that left the stream for the quarantine.
+    pub fn quarantine(&self, rows: u64) {
+        self.quarantined.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Rows a check dropped.
+    pub fn drop_rows(&self, rows: u64) {
+        self.dropped.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// The source took over a filter of this step.
+    pub fn mark_source_filtered(&self) {
+        self.source_filtered.store(true, Ordering::Relaxed);
+    }
+
+    /// How many rows are expected, for an ETA.
+    pub fn expect(&self, rows: u64) {
+        self.expected.store(rows, Ordering::Relaxed);
+    }
+
+    /// Rows emitted so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Bytes emitted so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Rows quarantined so far.
+    pub fn quarantined(&self) -> u64 {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Rows dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether the source took over a filter.
+    pub fn source_filtered(&self) -> bool {
+        self.source_filtered.load(Ordering::Relaxed)
+    }
+
+    /// Rows expected, if known.
+    pub fn expected(&self) -> Option<u64> {
+        Some(self.expected.load(Ordering::Relaxed)).filter(|rows| *rows > 0)
+    }
+
+    /// Whether the step ran and every partition was read to its end.
+    pub fn complete(&self) -> bool {
+        let opened = self.opened.load(Ordering::Relaxed);
+        opened > 0 && opened == self.finished.load(Ordering::Relaxed)
+    }
+
+    /// Whether the step ran at all.
+    pub fn started(&self) -> bool {
+        self.opened.load(Ordering::Relaxed) > 0
+    }
+
+    /// Time between first and last batch.
+    pub fn elapsed(&self) -> Duration {
+        self.span
+            .lock()
+            .ok()
+            .and_then(|s| *s)
+            .map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+}
+
+/// Counter of one check.
+#[derive(Debug)]
+pub struct CheckMeter {
+    /// The node.
+    pub node: String,
+    /// The check in words.
+    pub check: String,
+    /// What happens to failing rows.
+    pub action: synqx_model::spec::OnFail,
+    failed: AtomicU64,
+}
+
+impl CheckMeter {
+    /// A counter at zero.
+    pub fn new(node: &str, check: String, action: synqx_model::spec::OnFail) -> Self {
+        CheckMeter {
+            node: node.to_owned(),
+            check,
+            action,
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts failing rows.
+    pub fn fail(&self, rows: u64) {
+        self.failed.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Rows that failed so far.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Every counter of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Meters {
+    steps: BTreeMap<String, Arc<StepMeter>>,
+    checks: Vec<Arc<CheckMeter>>,
+}
+
+impl Meters {
+    /// The meter of a node, made when it is new.
+    pub fn step_mut(&mut self, node: &str) -> Arc<StepMeter> {
+        Arc::clone(self.steps.entry(node.to_owned()).or_default())
+    }
+
+    /// The meter of a node.
+    pub fn step(&self, node: &str) -> Option<&Arc<StepMeter>> {
+        self.steps.get(node)
+    }
+
+    /// Adds a check.
+    pub fn add_check(&mut self, check: CheckMeter) -> Arc<CheckMeter> {
+        let check = Arc::new(check);
+        self.checks.push(Arc::clone(&check));
+        check
+    }
+
+    /// Every check, in the order of the document.
+    pub fn checks(&self) -> &[Arc<CheckMeter>] {
+        &self.checks
+    }
+}

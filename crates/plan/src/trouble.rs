@@ -1,0 +1,226 @@
+//! From DataFusion's errors to ours, and back when ours must travel through DataFusion.
+//!
+//! An error of ours that was raised inside a stream comes out unchanged. What DataFusion reports itself gets a
+//! code; its texts of run-time cast errors quote row values, so those texts never leave this module.
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use synqx_model::nearest::did_you_mean;
+use synqx_model::{Code, Error};
+
+/// Sends one of our errors through DataFusion.
+pub(crate) fn outward(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// When DataFusion reports: while planning (texts quote the document) or while running (texts may quote rows).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Compiling the document.
+    Planning,
+    /// Moving rows.
+    Running,
+}
+
+/// A coded error from DataFusion's.
+pub(crate) fn inward(error: DataFusionError, phase: Phase) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => match other.downcast::<ArrowError>() {
+                Ok(arrow) => arrow_trouble(*arrow),
+                Err(other) => Error::new(Code::E0803, "the SQL failed while running")
+                    .with_detail(format!("{}.", public(&other.to_string(), phase)))
+                    .with_hint("look at the named expression"),
+            },
+        },
+        DataFusionError::Shared(shared) => shared_trouble(&shared, phase),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => inward(*inner, phase),
+        DataFusionError::Collection(mut all) if !all.is_empty() => inward(all.swap_remove(0), phase),
+        DataFusionError::ArrowError(arrow, _) => arrow_trouble(*arrow),
+        DataFusionError::SchemaError(schema, _) => schema_trouble(&schema),
+        DataFusionError::SQL(parser, _) => Error::new(Code::E0801, "the SQL does not parse")
+            .with_detail(format!("{parser}."))
+            .with_hint("expressions are written in PostgreSQL's spelling"),
+        DataFusionError::ResourcesExhausted(text) => {
+            Error::new(Code::E0804, "the memory budget does not hold this step")
+                .with_detail(format!("{}.", text.trim_end_matches('.')))
+                .with_hint("run with a larger `--memory`")
+        }
+        DataFusionError::IoError(io) => Error::new(Code::E0806, "cannot write or read spill files")
+            .with_cause(&io)
+            .with_hint("free disk space for the temporary folder, or set TMPDIR to another disk"),
+        DataFusionError::NotImplemented(text) => {
+            Error::new(Code::E0802, "the SQL uses something the engine does not have")
+                .with_detail(format!("{text}."))
+                .with_hint("write it another way")
+        }
+        other if phase == Phase::Planning => planning_trouble(&other.strip_backtrace()),
+        other => running_trouble(&other.strip_backtrace()),
+    }
+}
+
+fn shared_trouble(shared: &std::sync::Arc<DataFusionError>, phase: Phase) -> Error {
+    let mut current: &DataFusionError = shared;
+    loop {
+        match current {
+            DataFusionError::Shared(inner) => current = inner,
+            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => current = inner,
+            DataFusionError::External(inner) => {
+                return match inner.downcast_ref::<Error>() {
+                    Some(ours) => ours.clone(),
+                    None => running_trouble("a shared step failed"),
+                };
+            }
+            DataFusionError::ResourcesExhausted(text) => {
+                return inward(DataFusionError::ResourcesExhausted(text.clone()), phase);
+            }
+            DataFusionError::ArrowError(arrow, _) => return arrow_trouble_ref(arrow),
+            other if phase == Phase::Planning => return planning_trouble(&other.strip_backtrace()),
+            other => return running_trouble(&other.strip_backtrace()),
+        }
+    }
+}
+
+fn public(text: &str, phase: Phase) -> String {
+    match phase {
+        Phase::Planning => text.to_owned(),
+        Phase::Running => without_values(text),
+    }
+}
+
+/// Keeps the words of a run-time message and hides everything quoted in it.
+fn without_values(text: &str) -> String {
+    let mut out = String::new();
+    let mut quote: Option<char> = None;
+    for c in text.chars() {
+        match quote {
+            Some(q) if c == q => {
+                quote = None;
+                out.push('…');
+                out.push(c);
+            }
+            Some(_) => {}
+            None => {
+                if matches!(c, '\'' | '"') {
+                    quote = Some(c);
+                }
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+fn schema_trouble(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
+            Error::new(Code::E0401, format!("there is no column `{}`", field.name))
+                .with_hint(case_hint(&field.name, &names))
+        }
+        SchemaError::AmbiguousReference { field } => Error::new(
+            Code::E0802,
+            format!("column `{}` exists on several inputs", field.name),
+        )
+        .with_hint("write it with the input's name before it, such as `left.id`"),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => duplicate(name),
+    }
+}
+
+/// Two columns of one name.
+pub(crate) fn duplicate(name: &str) -> Error {
+    Error::new(Code::E0406, format!("the result has two columns called `{name}`"))
+        .with_hint(format!("rename one of them: `… as {name}_2`"))
+}
+
+/// The nearest column; SQL folds unquoted names to lower case, so a name that differs only in case needs quotes.
+fn case_hint(wanted: &str, names: &[&str]) -> String {
+    match names
+        .iter()
+        .find(|name| name.to_lowercase() == wanted.to_lowercase() && **name != wanted)
+    {
+        Some(name) => format!("did you mean `\"{name}\"`? SQL reads unquoted names in lower case"),
+        None => did_you_mean(wanted, names.iter().copied()),
+    }
+}
+
+fn planning_trouble(text: &str) -> Error {
+    let text = text
+        .trim_start_matches("Error during planning: ")
+        .trim_end_matches('.')
+        .to_owned();
+    let type_words = [
+        "coerc",
+        "Cannot infer common",
+        "No function matches",
+        "non-boolean",
+        "type",
+        "cast",
+    ];
+    if type_words.iter().any(|word| text.contains(word)) {
+        return Error::new(Code::E0402, "the types of an expression do not fit")
+            .with_detail(format!("{text}."))
+            .with_hint("convert explicitly, such as `cast(x as bigint)`");
+    }
+    Error::new(Code::E0802, "the SQL cannot be planned")
+        .with_detail(format!("{text}."))
+        .with_hint("look at the named function, table or column")
+}
+
+fn running_trouble(text: &str) -> Error {
+    Error::new(Code::E0803, "the SQL failed while running")
+        .with_detail(format!("{}.", without_values(text).trim_end_matches('.')))
+        .with_hint("look at the named expression; `try_cast` and `nullif` turn bad values into NULL")
+}
+
+fn arrow_trouble(error: ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => running_trouble(&other.to_string()),
+        },
+        other => arrow_trouble_ref(&other),
+    }
+}
+
+fn arrow_trouble_ref(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+            Error::new(Code::E0404, "a value cannot be converted")
+                .with_detail(format!("{}.", without_values(text).trim_end_matches('.')))
+                .with_hint("use a `cast` node with `on_error: null` or `on_error: quarantine` to keep going")
+        }
+        ArrowError::DivideByZero => {
+            Error::new(Code::E0803, "division by zero").with_hint("divide by `nullif(x, 0)`")
+        }
+        ArrowError::ArithmeticOverflow(_) => Error::new(Code::E0404, "a number is out of range of its type")
+            .with_hint("cast to a wider type before computing"),
+        ArrowError::IoError(text, _) => Error::new(Code::E0806, "cannot write or read spill files")
+            .with_detail(format!("{text}."))
+            .with_hint("free disk space for the temporary folder, or set TMPDIR to another disk"),
+        other => running_trouble(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_values_never_leave() {
+        let arrow = ArrowError::CastError("Cannot cast string 'secret value' to value of Int64 type".into());
+        let error = inward(DataFusionError::ArrowError(Box::new(arrow), None), Phase::Running);
+        assert_eq!(error.code(), Code::E0404);
+        assert!(!format!("{error:?}").contains("secret value"), "{error:?}");
+    }
+
+    #[test]
+    fn our_errors_come_back_unchanged() {
+        let ours = Error::new(Code::E0206, "ragged");
+        let wrapped = DataFusionError::Context("outer".into(), Box::new(outward(ours.clone())));
+        assert_eq!(inward(wrapped, Phase::Running), ours);
+    }
+}
