@@ -11,8 +11,12 @@ use crate::{cli_binary, process, workspace};
 
 /// The example that is shown, relative to the root.
 const EXAMPLE: &str = "examples/flights";
-/// Where its copy is run. The folder ignores itself, so git never sees it.
-const COPY: &str = ".demo";
+/// The data it reads as `../data`, relative to the root.
+const DATA: &str = "examples/data";
+/// Where the copies live. The folder ignores itself, so git never sees it.
+const FOLDER: &str = ".demo";
+/// Where the example's copy is run.
+const COPY: &str = ".demo/flights";
 /// The pipeline, relative to the copy.
 const PIPELINE: &str = "pipeline.yaml";
 /// What is shown afterwards, relative to the copy.
@@ -25,7 +29,8 @@ pub(crate) fn run() -> Result<()> {
     let binary = cli_binary::build(&root)?;
     println!("2. copying {EXAMPLE} to {COPY}");
     workspace::copy_fresh(&root.join(EXAMPLE), &copy)?;
-    fs::write(copy.join(".gitignore"), "*\n").explain(|| format!("cannot write {COPY}/.gitignore"))?;
+    workspace::copy_fresh(&root.join(DATA), &root.join(FOLDER).join("data"))?;
+    fs::write(root.join(FOLDER).join(".gitignore"), "*\n").explain(|| format!("cannot write {FOLDER}/.gitignore"))?;
     println!("3. synqx run {PIPELINE}");
     process::run(Command::new(&binary).current_dir(&copy).args(["run", PIPELINE]))?;
     let mut written: Vec<_> = fs::read_dir(copy.join(SHOWN))

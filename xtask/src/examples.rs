@@ -3,7 +3,8 @@
 //! Examples are what newcomers copy, so each one is proved on every change. A folder holds `pipeline.yaml`,
 //! `expected/`, and, when it needs a database, `setup.sql`, which is run into a fresh PostgreSQL 15 database
 //! whose URL the pipeline reads as `EXAMPLE_PG_URL`. A pair `expected/q.sql` and `expected/q.csv` is a query on
-//! that database and its answer. It is not a test harness for the engine: those live in the crates.
+//! that database and its answer. A `verify.yaml` runs after `pipeline.yaml` and turns what a query cannot see into
+//! files that can be compared. Every example reads the shared `examples/data/` as `../data`. It is not a test harness for the engine: those live in the crates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(crate) fn run() -> Result<()> {
         return Ok(());
     }
     let binary = cli_binary::build(&root)?;
+    let data = workspace::target(&root).join("example-runs").join("data");
+    workspace::copy_fresh(&root.join(FOLDER).join("data"), &data)?;
     let mut wrong = 0;
     for name in &names {
         let differences = run_one(&root, &binary, name)?;
@@ -75,16 +78,15 @@ fn run_one(root: &Path, binary: &Path, name: &str) -> Result<Vec<String>> {
         None
     };
 
-    let mut command = Command::new(binary);
-    command
-        .current_dir(&copy)
-        .args(["run", "pipeline.yaml"])
-        .env("NO_COLOR", "1");
-    if let Some(url) = &database {
-        command.env("EXAMPLE_PG_URL", url);
-    }
-    if let Err(failure) = process::capture(&mut command) {
-        return Ok(vec![failure.to_string().replace('\n', "\n     ")]);
+    for document in ["pipeline.yaml", "verify.yaml"].iter().filter(|d| copy.join(d).is_file()) {
+        let mut command = Command::new(binary);
+        command.current_dir(&copy).args(["run", document]).env("NO_COLOR", "1");
+        if let Some(url) = &database {
+            command.env("EXAMPLE_PG_URL", url);
+        }
+        if let Err(failure) = process::capture(&mut command) {
+            return Ok(vec![failure.to_string().replace('\n', "\n     ")]);
+        }
     }
     let mut differences = Vec::new();
     for file in &expected {

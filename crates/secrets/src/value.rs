@@ -128,7 +128,8 @@ fn base64(text: &str, reference: &Reference) -> Result<String> {
     let symbols: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     let padding = symbols.iter().rev().take_while(|b| **b == b'=').count();
     let symbols = &symbols[..symbols.len() - padding];
-    if padding > 2 || symbols.len() % 4 == 1 || (padding > 0 && !(symbols.len() + padding).is_multiple_of(4)) {
+    if padding > 2 || symbols.len() % 4 == 1 || (padding > 0 && !(symbols.len() + padding).is_multiple_of(4))
+    {
         return Err(wrong());
     }
     let mut bytes = Vec::with_capacity(symbols.len() / 4 * 3 + 2);

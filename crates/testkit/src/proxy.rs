@@ -518,7 +518,7 @@ mod tests {
             .read_exact(&mut first)
             .await
             .expect("answers before are delivered");
-        proxy.lose_answer(b"COMMIT", b"COMMIT;");
+        proxy.lose_answer(b"COMMIT", b"MIT;");
         client.write_all(b"..COM").await.expect("sends");
         let mut before = [0; 5];
         client.read_exact(&mut before).await.expect("not yet armed");

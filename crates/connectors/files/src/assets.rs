@@ -47,8 +47,16 @@ pub(crate) struct FileSet {
 pub(crate) fn root(config: &Config, base: &Path) -> PathBuf {
     let text = config.path.strip_prefix("file://").unwrap_or(&config.path);
     let path = Path::new(text);
-    let joined = if path.is_absolute() { path.to_owned() } else { base.join(path) };
-    if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
+    let joined = if path.is_absolute() {
+        path.to_owned()
+    } else {
+        base.join(path)
+    };
+    if joined.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        joined
+    }
 }
 
 /// The absolute path without links, as far as it exists.
@@ -57,7 +65,9 @@ pub(crate) fn canonical(path: &Path) -> PathBuf {
         return real;
     }
     match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if parent != path && !parent.as_os_str().is_empty() => canonical(parent).join(name),
+        (Some(parent), Some(name)) if parent != path && !parent.as_os_str().is_empty() => {
+            canonical(parent).join(name)
+        }
         _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
     }
 }
@@ -65,7 +75,12 @@ pub(crate) fn canonical(path: &Path) -> PathBuf {
 /// Where an asset is: the root itself when the asset is empty, `.` or the name of a root that is a file.
 pub(crate) fn place(root: &Path, asset: &str) -> PathBuf {
     let named = root.file_name().is_some_and(|name| name.to_str() == Some(asset));
-    if asset.is_empty() || asset == "." || (named && root.is_file()) { root.to_owned() } else { root.join(asset) }
+    if asset.is_empty() || asset == "." || asset == "./" || (named && root.is_file()) {
+        return root.to_owned();
+    }
+    // `out/` and `out` are one place; a trailing slash would turn "is a file" into "cannot look".
+    let kept = asset.trim_end_matches('/');
+    root.join(if kept.is_empty() { asset } else { kept })
 }
 
 /// Finds the files of an asset. Errors: `E0204`, `E0210`, `E0211`, `E0103`.
@@ -74,9 +89,19 @@ pub(crate) fn find(root: &Path, asset: &str) -> Result<FileSet> {
     match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => folder(&path, asset),
         Ok(metadata) => {
-            let entry = Entry { label: label(&path, asset), stamp: Stamp::of(&metadata), keys: keys_of(asset), path };
+            let entry = Entry {
+                label: label(&path, asset),
+                stamp: Stamp::of(&metadata),
+                keys: keys_of(asset),
+                path,
+            };
             let identity = identity(&entry.path);
-            Ok(FileSet { files: vec![entry], identity, manifest: None, notes: Vec::new() })
+            Ok(FileSet {
+                files: vec![entry],
+                identity,
+                manifest: None,
+                notes: Vec::new(),
+            })
         }
         Err(_) if asset.contains(['*', '?', '[', '{']) => glob(root, asset),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(not_found(root, asset)),
@@ -90,18 +115,29 @@ fn identity(path: &Path) -> String {
 
 fn label(path: &Path, asset: &str) -> String {
     if asset.is_empty() || asset == "." {
-        path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+        path.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        )
     } else {
         asset.to_owned()
     }
 }
 
 fn not_found(root: &Path, asset: &str) -> Error {
-    let error = Error::new(Code::E0204, format!("there is no file or folder `{asset}` in `{}`", root.display()));
+    let error = Error::new(
+        Code::E0204,
+        format!("there is no file or folder `{asset}` in `{}`", root.display()),
+    );
     if !root.exists() {
-        return error.with_detail(format!("The folder `{}` does not exist.", root.display())).with_hint("change `path:` of the connection");
+        return error
+            .with_detail(format!("The folder `{}` does not exist.", root.display()))
+            .with_hint("change `path:` of the connection");
     }
-    let names: Vec<String> = discover(root, None).map_or_else(|_| Vec::new(), |assets| assets.into_iter().map(|a| a.name).collect());
+    let names: Vec<String> = discover(root, None).map_or_else(
+        |_| Vec::new(),
+        |assets| assets.into_iter().map(|a| a.name).collect(),
+    );
     error.with_hint(did_you_mean(asset, names.iter().map(String::as_str)))
 }
 
@@ -117,19 +153,31 @@ fn folder(path: &Path, asset: &str) -> Result<FileSet> {
     }
     let found = walk(path, path)?;
     if found.is_empty() {
-        return Err(Error::new(Code::E0204, format!("the folder `{}` holds no files", path.display()))
-            .with_detail("Hidden files and names that begin with `_` are left out.")
-            .with_hint("check the path, or name a file"));
+        return Err(Error::new(
+            Code::E0204,
+            format!("the folder `{}` holds no files", path.display()),
+        )
+        .with_detail("Hidden files and names that begin with `_` are left out.")
+        .with_hint("check the path, or name a file"));
     }
     let mut files = found;
     for file in &mut files {
         file.label = join_label(prefix, &file.label);
     }
-    Ok(FileSet { files, identity: identity(path), manifest: None, notes: Vec::new() })
+    Ok(FileSet {
+        files,
+        identity: identity(path),
+        manifest: None,
+        notes: Vec::new(),
+    })
 }
 
 fn join_label(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}/{name}")
+    }
 }
 
 fn listed(path: &Path, prefix: &str, manifest: Manifest) -> Result<FileSet> {
@@ -137,25 +185,55 @@ fn listed(path: &Path, prefix: &str, manifest: Manifest) -> Result<FileSet> {
     for part in &manifest.parts {
         let file = path.join(&part.name);
         let metadata = std::fs::metadata(&file).map_err(|cause| {
-            Error::new(Code::E0210, format!("part `{}` of `{}` is missing", part.name, path.display()))
-                .with_hint("restore the file, or load the folder again with `write: replace`")
-                .with_cause(&cause)
+            Error::new(
+                Code::E0210,
+                format!("part `{}` of `{}` is missing", part.name, path.display()),
+            )
+            .with_hint("restore the file, or load the folder again with `write: replace`")
+            .with_cause(&cause)
         })?;
         if metadata.len() != part.bytes {
-            return Err(Error::new(Code::E0210, format!("part `{}` of `{}` is not as long as its manifest says", part.name, path.display()))
-                .with_detail(format!("It has {} bytes, the manifest lists {}.", metadata.len(), part.bytes))
-                .with_hint("restore the file, or load the folder again with `write: replace`"));
+            return Err(Error::new(
+                Code::E0210,
+                format!(
+                    "part `{}` of `{}` is not as long as its manifest says",
+                    part.name,
+                    path.display()
+                ),
+            )
+            .with_detail(format!(
+                "It has {} bytes, the manifest lists {}.",
+                metadata.len(),
+                part.bytes
+            ))
+            .with_hint("restore the file, or load the folder again with `write: replace`"));
         }
-        files.push(Entry { label: join_label(prefix, &part.name), stamp: Stamp::of(&metadata), keys: keys_of(&part.name), path: file });
+        files.push(Entry {
+            label: join_label(prefix, &part.name),
+            stamp: Stamp::of(&metadata),
+            keys: keys_of(&part.name),
+            path: file,
+        });
     }
-    let notes = vec![format!("the folder's manifest lists {} part(s); other files in it are not read", files.len())];
-    Ok(FileSet { files, identity: identity(path), manifest: Some(manifest), notes })
+    let notes = vec![format!(
+        "the folder's manifest lists {} part(s); other files in it are not read",
+        files.len()
+    )];
+    Ok(FileSet {
+        files,
+        identity: identity(path),
+        manifest: Some(manifest),
+        notes,
+    })
 }
 
 /// Every data file below a folder, labelled by its path below `base`.
 fn walk(path: &Path, base: &Path) -> Result<Vec<Entry>> {
     let mut files = Vec::new();
-    let walker = WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter();
+    let walker = WalkDir::new(path)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter();
     for item in walker.filter_entry(|e| e.depth() == 0 || !is_aside(&e.file_name().to_string_lossy())) {
         let item = item.map_err(|cause| {
             Error::new(Code::E0211, format!("cannot list `{}`", path.display()))
@@ -167,7 +245,12 @@ fn walk(path: &Path, base: &Path) -> Result<Vec<Entry>> {
         }
         let label = below(item.path(), base);
         let metadata = std::fs::metadata(item.path()).map_err(|cause| cannot_read(&label, &cause))?;
-        files.push(Entry { path: item.path().to_owned(), stamp: Stamp::of(&metadata), keys: keys_of(&label), label });
+        files.push(Entry {
+            path: item.path().to_owned(),
+            stamp: Stamp::of(&metadata),
+            keys: keys_of(&label),
+            label,
+        });
     }
     files.sort_by(|a, b| a.label.cmp(&b.label));
     Ok(files)
@@ -181,13 +264,20 @@ pub(crate) fn unlisted(folder: &Path) -> Result<Vec<Entry>> {
 /// A path below a folder, with `/` between its parts.
 pub(crate) fn below(path: &Path, base: &Path) -> String {
     let relative = path.strip_prefix(base).unwrap_or(path);
-    relative.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    relative
+        .components()
+        .map(|c| c.as_os_str().to_string_lossy())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 fn glob(root: &Path, pattern: &str) -> Result<FileSet> {
     let matcher = matcher(pattern)?;
     // Walk only below the folders in front of the first wildcard.
-    let fixed: PathBuf = pattern.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
+    let fixed: PathBuf = pattern
+        .split('/')
+        .take_while(|part| !part.contains(['*', '?', '[', '{']))
+        .collect();
     let start = root.join(&fixed);
     if !start.is_dir() {
         return Err(not_found(root, pattern));
@@ -199,32 +289,49 @@ fn glob(root: &Path, pattern: &str) -> Result<FileSet> {
             .with_hint("check the pattern: `*` stays inside a folder, `**` goes through folders; `synqx discover` lists the files"));
     }
     let identity = format!("local_file:{}/{pattern}", canonical(root).display());
-    Ok(FileSet { files, identity, manifest: None, notes: Vec::new() })
+    Ok(FileSet {
+        files,
+        identity,
+        manifest: None,
+        notes: Vec::new(),
+    })
 }
 
 fn matcher(pattern: &str) -> Result<globset::GlobMatcher> {
-    GlobBuilder::new(pattern).literal_separator(true).build().map(|glob| glob.compile_matcher()).map_err(|cause| {
-        Error::new(Code::E0103, format!("`{pattern}` is not a pattern of file names"))
-            .with_hint("use `*`, `?`, `[a-z]`, `{a,b}` and `**`")
-            .with_cause(&cause)
-    })
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|cause| {
+            Error::new(Code::E0103, format!("`{pattern}` is not a pattern of file names"))
+                .with_hint("use `*`, `?`, `[a-z]`, `{a,b}` and `**`")
+                .with_cause(&cause)
+        })
 }
 
 /// Columns that the folders of a path stand for: `year=2024/month=01/x.csv`.
 fn keys_of(label: &str) -> Vec<(String, Option<String>)> {
     let mut parts: Vec<&str> = label.split('/').collect();
     parts.pop();
-    parts.into_iter().filter_map(|part| part.split_once('=')).filter(|(key, _)| !key.is_empty()).map(|(key, value)| {
-        let value = (value != "__HIVE_DEFAULT_PARTITION__").then(|| unescape_percent(value));
-        (key.to_owned(), value)
-    }).collect()
+    parts
+        .into_iter()
+        .filter_map(|part| part.split_once('='))
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| {
+            let value = (value != "__HIVE_DEFAULT_PARTITION__").then(|| unescape_percent(value));
+            (key.to_owned(), value)
+        })
+        .collect()
 }
 
 fn unescape_percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {
-        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let code = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         plain.push(code.unwrap_or(bytes[at]));
         at += if code.is_some() { 3 } else { 1 };
     }
@@ -235,12 +342,21 @@ fn unescape_percent(text: &str) -> String {
 pub(crate) fn discover(root: &Path, pattern: Option<&str>) -> Result<Vec<Asset>> {
     let wanted = pattern.map(matcher).transpose()?;
     if root.is_file() {
-        let metadata = std::fs::metadata(root).map_err(|cause| cannot_read(&root.display().to_string(), &cause))?;
-        return Ok(vec![asset(label(root, ""), AssetKind::File, None, metadata.len())]);
+        let metadata =
+            std::fs::metadata(root).map_err(|cause| cannot_read(&root.display().to_string(), &cause))?;
+        return Ok(vec![asset(
+            label(root, ""),
+            AssetKind::File,
+            None,
+            metadata.len(),
+        )]);
     }
     let mut assets = Vec::new();
     let mut managed: Vec<String> = Vec::new();
-    let walker = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+    let walker = WalkDir::new(root)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter();
     for item in walker.filter_entry(|e| e.depth() == 0 || !is_aside(&e.file_name().to_string_lossy())) {
         let Ok(item) = item else { continue };
         let name = below(item.path(), root);
@@ -251,8 +367,16 @@ pub(crate) fn discover(root: &Path, pattern: Option<&str>) -> Result<Vec<Asset>>
             if let Ok(Some(manifest)) = manifest::read(item.path()) {
                 let rows = manifest.parts.iter().map(|part| part.rows).sum::<Option<u64>>();
                 let bytes = manifest.parts.iter().map(|part| part.bytes).sum();
-                let shown = if name.is_empty() { "./".to_owned() } else { format!("{name}/") };
-                managed.push(if name.is_empty() { String::new() } else { shown.clone() });
+                let shown = if name.is_empty() {
+                    "./".to_owned()
+                } else {
+                    format!("{name}/")
+                };
+                managed.push(if name.is_empty() {
+                    String::new()
+                } else {
+                    shown.clone()
+                });
                 assets.push(asset(shown, AssetKind::Folder, rows, bytes));
             }
         } else if Format::of_name(&name).is_some() {
@@ -268,5 +392,11 @@ pub(crate) fn discover(root: &Path, pattern: Option<&str>) -> Result<Vec<Asset>>
 }
 
 fn asset(name: String, kind: AssetKind, rows: Option<u64>, bytes: u64) -> Asset {
-    Asset { name, kind, rows, bytes: Some(bytes), comment: None }
+    Asset {
+        name,
+        kind,
+        rows,
+        bytes: Some(bytes),
+        comment: None,
+    }
 }

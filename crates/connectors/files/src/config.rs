@@ -42,7 +42,13 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] = [Format::Csv, Format::Tsv, Format::Jsonl, Format::Json, Format::Parquet];
+    pub const ALL: [Format; 5] = [
+        Format::Csv,
+        Format::Tsv,
+        Format::Jsonl,
+        Format::Json,
+        Format::Parquet,
+    ];
 
     /// The word, which is also the extension of files written.
     pub fn as_str(self) -> &'static str {
@@ -72,7 +78,9 @@ impl Format {
         let base = name.rsplit('/').next().unwrap_or(name);
         let (stem, extension) = base.rsplit_once('.')?;
         match Compression::of_extension(extension) {
-            Some(_) => stem.rsplit_once('.').and_then(|(_, inner)| Format::of_extension(inner)),
+            Some(_) => stem
+                .rsplit_once('.')
+                .and_then(|(_, inner)| Format::of_extension(inner)),
             None => Format::of_extension(extension),
         }
     }
@@ -197,26 +205,39 @@ impl ReadOptions {
         if let Some(error) = Error::all(wrong) {
             return Err(error);
         }
-        Ok(ReadOptions { format: own.format.or(config.format), csv, columns, infer_rows: own.infer_rows })
+        Ok(ReadOptions {
+            format: own.format.or(config.format),
+            csv,
+            columns,
+            infer_rows: own.infer_rows,
+        })
     }
 
     /// The format of a file. Errors: `E0103` when neither options nor name say.
     pub(crate) fn format_of(&self, name: &str) -> Result<Format> {
-        self.format.or_else(|| Format::of_name(name)).ok_or_else(|| unknown_format(name))
+        self.format
+            .or_else(|| Format::of_name(name))
+            .ok_or_else(|| unknown_format(name))
     }
 
     /// The declared type of a column.
     pub(crate) fn declared(&self, column: &str) -> Option<&arrow::datatypes::DataType> {
-        self.columns.iter().find(|(name, _)| name == column).map(|(_, data_type)| data_type)
+        self.columns
+            .iter()
+            .find(|(name, _)| name == column)
+            .map(|(_, data_type)| data_type)
     }
 }
 
 /// The error for a name that does not say its format.
 pub(crate) fn unknown_format(name: &str) -> Error {
     let words: Vec<_> = Format::ALL.iter().map(|f| f.as_str()).collect();
-    Error::new(Code::E0103, format!("the name `{name}` does not say which format the file has"))
-        .with_detail(format!("The known formats are {}.", words.join(", ")))
-        .with_hint("name it under `options: { format: csv }`")
+    Error::new(
+        Code::E0103,
+        format!("the name `{name}` does not say which format the file has"),
+    )
+    .with_detail(format!("The known formats are {}.", words.join(", ")))
+    .with_hint("name it under `options: { format: csv }`")
 }
 
 /// Options of a load.
@@ -262,7 +283,10 @@ impl WriteOptions {
             None if folder => Format::Parquet,
             None => return Err(unknown_format(asset)),
         };
-        let extension = (!folder).then(|| asset.rsplit_once('.')).flatten().map(|(_, e)| e);
+        let extension = (!folder)
+            .then(|| asset.rsplit_once('.'))
+            .flatten()
+            .map(|(_, e)| e);
         let by_name = extension.and_then(Compression::of_extension);
         let compression = match (own.compression, format) {
             (Some(chosen), _) => chosen,
@@ -271,15 +295,29 @@ impl WriteOptions {
         };
         let possible = match format {
             Format::Parquet => compression != Compression::Gzip,
-            _ => matches!(compression, Compression::None | Compression::Gzip | Compression::Zstd),
+            _ => matches!(
+                compression,
+                Compression::None | Compression::Gzip | Compression::Zstd
+            ),
         };
         if !possible {
-            return Err(Error::new(Code::E0103, format!("{} files cannot be written with this compression", format.as_str()))
-                .with_hint("text formats take `none`, `gzip`, `zstd`; Parquet takes `zstd`, `snappy`, `lz4`, `none`"));
+            return Err(Error::new(
+                Code::E0103,
+                format!(
+                    "{} files cannot be written with this compression",
+                    format.as_str()
+                ),
+            )
+            .with_hint(
+                "text formats take `none`, `gzip`, `zstd`; Parquet takes `zstd`, `snappy`, `lz4`, `none`",
+            ));
         }
         if format != Format::Parquet && by_name.is_some_and(|named| named != compression) {
-            return Err(Error::new(Code::E0103, format!("the name `{asset}` and `compression` contradict each other"))
-                .with_hint("leave `compression` out, or change the extension"));
+            return Err(Error::new(
+                Code::E0103,
+                format!("the name `{asset}` and `compression` contradict each other"),
+            )
+            .with_hint("leave `compression` out, or change the extension"));
         }
         let delimiter = match own.delimiter.as_ref().or(config.csv.delimiter.as_ref()) {
             Some(text) => one_byte("delimiter", text)?.unwrap_or(b','),
@@ -320,17 +358,28 @@ pub(crate) fn one_byte(key: &str, text: &str) -> Result<Option<u8>> {
         [] => Ok(None),
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
         _ if text == "\\t" => Ok(Some(b'\t')),
-        _ => Err(Error::new(Code::E0103, format!("`{key}` is not one ASCII character"))
-            .with_hint(format!("write `{key}: \";\"` or another single character"))),
+        _ => Err(
+            Error::new(Code::E0103, format!("`{key}` is not one ASCII character"))
+                .with_hint(format!("write `{key}: \";\"` or another single character")),
+        ),
     }
 }
 
 /// An encoding by its label. Errors: `E0103`.
 pub(crate) fn encoding(label: &str) -> Result<&'static encoding_rs::Encoding> {
-    const COMMON: [&str; 8] =
-        ["utf-8", "utf-16le", "utf-16be", "windows-1252", "iso-8859-1", "iso-8859-15", "shift_jis", "gbk"];
+    const COMMON: [&str; 8] = [
+        "utf-8",
+        "utf-16le",
+        "utf-16be",
+        "windows-1252",
+        "iso-8859-1",
+        "iso-8859-15",
+        "shift_jis",
+        "gbk",
+    ];
     encoding_rs::Encoding::for_label(label.as_bytes()).ok_or_else(|| {
-        Error::new(Code::E0103, format!("`{label}` is not a text encoding")).with_hint(did_you_mean(label, COMMON))
+        Error::new(Code::E0103, format!("`{label}` is not a text encoding"))
+            .with_hint(did_you_mean(label, COMMON))
     })
 }
 
@@ -348,7 +397,11 @@ mod tests {
 
     #[test]
     fn options_are_refused_with_the_nearest_name() {
-        let config = Config { path: ".".into(), format: None, csv: CsvOptions::default() };
+        let config = Config {
+            path: ".".into(),
+            format: None,
+            csv: CsvOptions::default(),
+        };
         let options = serde_json::json!({ "delimeter": ";" });
         let error = ReadOptions::new(&config, options.as_object().expect("a map")).expect_err("unknown");
         assert!(error.code() == Code::E0102 && error.hint().is_some_and(|h| h.contains("delimiter")));

@@ -29,7 +29,11 @@ impl Stamp {
             .ok()
             .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
             .and_then(|span| i64::try_from(span.as_nanos()).ok());
-        Stamp { len: metadata.len(), modified: modified.unwrap_or(0), inode: inode(metadata) }
+        Stamp {
+            len: metadata.len(),
+            modified: modified.unwrap_or(0),
+            inode: inode(metadata),
+        }
     }
 }
 
@@ -48,9 +52,13 @@ pub(crate) fn cannot_read(label: &str, cause: &io::Error) -> Error {
     let error = match cause.kind() {
         io::ErrorKind::NotFound => Error::new(Code::E0204, format!("there is no file `{label}`"))
             .with_hint("check the name; `synqx discover` lists the files of a connection"),
-        io::ErrorKind::PermissionDenied => Error::new(Code::E0211, format!("no permission to read `{label}`"))
-            .with_hint("give this user the right to read it"),
-        _ => Error::new(Code::E0211, format!("cannot read `{label}`")).with_hint("check the disk and the path"),
+        io::ErrorKind::PermissionDenied => {
+            Error::new(Code::E0211, format!("no permission to read `{label}`"))
+                .with_hint("give this user the right to read it")
+        }
+        _ => {
+            Error::new(Code::E0211, format!("cannot read `{label}`")).with_hint("check the disk and the path")
+        }
     };
     error.with_cause(cause)
 }
@@ -81,10 +89,17 @@ impl Opened {
         let file = File::open(path).map_err(|cause| cannot_read(label, &cause))?;
         let metadata = file.metadata().map_err(|cause| cannot_read(label, &cause))?;
         if metadata.is_dir() {
-            return Err(Error::new(Code::E0211, format!("`{label}` is a folder, not a file"))
-                .with_hint("name a file in it, or the folder itself as the asset"));
+            return Err(
+                Error::new(Code::E0211, format!("`{label}` is a folder, not a file"))
+                    .with_hint("name a file in it, or the folder itself as the asset"),
+            );
         }
-        Ok(Opened { path: path.to_owned(), label: label.to_owned(), file, stamp: Stamp::of(&metadata) })
+        Ok(Opened {
+            path: path.to_owned(),
+            label: label.to_owned(),
+            file,
+            stamp: Stamp::of(&metadata),
+        })
     }
 
     /// Whether the file is still in the state it was opened in. Errors: `E0209`.
@@ -128,7 +143,6 @@ pub(crate) struct Text {
     path: PathBuf,
     label: String,
     stamp: Stamp,
-    plain: bool,
 }
 
 impl std::fmt::Debug for Text {
@@ -145,7 +159,12 @@ impl Text {
 
     /// The text of an opened file. Errors: `E0210`, `E0211`.
     pub(crate) fn new(opened: Opened, encoding: &'static Encoding) -> Result<Self> {
-        let Opened { path, label, file, stamp } = opened;
+        let Opened {
+            path,
+            label,
+            file,
+            stamp,
+        } = opened;
         let check = file.try_clone().map_err(|cause| cannot_read(&label, &cause))?;
         let mut file = file.take(stamp.len);
         let head = read_head(&mut file, 4).map_err(|cause| cannot_read(&label, &cause))?;
@@ -153,7 +172,10 @@ impl Text {
         let bytes = io::Cursor::new(head).chain(file);
         let mut unpacked: Box<dyn Read + Send> = match packing {
             Packing::Plain => Box::new(bytes),
-            Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, bytes))),
+            Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(
+                64 << 10,
+                bytes,
+            ))),
             Packing::Zstd => {
                 Box::new(zstd::stream::read::Decoder::new(bytes).map_err(|cause| damaged(&label, &cause))?)
             }
@@ -161,19 +183,23 @@ impl Text {
         let head = read_head(&mut unpacked, 3).map_err(|cause| damaged(&label, &cause))?;
         let (encoding, mark) = Encoding::for_bom(&head).unwrap_or((encoding, 0));
         let rest = io::Cursor::new(head[mark..].to_vec()).chain(unpacked);
-        let source: Box<dyn Read + Send> =
-            if encoding == UTF_8 { Box::new(rest) } else { Box::new(Decoded::new(Box::new(rest), encoding, mark)) };
-        Ok(Text { source, check, path, label, stamp, plain: packing == Packing::Plain })
+        let source: Box<dyn Read + Send> = if encoding == UTF_8 {
+            Box::new(rest)
+        } else {
+            Box::new(Decoded::new(Box::new(rest), encoding, mark))
+        };
+        Ok(Text {
+            source,
+            check,
+            path,
+            label,
+            stamp,
+        })
     }
 
     /// What messages call the file.
     pub(crate) fn label(&self) -> &str {
         &self.label
-    }
-
-    /// The file's size on disk and whether that is also the size of its text.
-    pub(crate) fn size(&self) -> (u64, bool) {
-        (self.stamp.len, self.plain)
     }
 
     /// Reads some bytes; 0 at the end. Errors: `E0207` for bytes that are not of the encoding, `E0210`.
@@ -188,10 +214,22 @@ impl Text {
     }
 
     fn explain(&self, cause: &io::Error) -> Error {
-        if let Some(malformed) = cause.get_ref().and_then(|inner| inner.downcast_ref::<Malformed>()) {
-            return Error::new(Code::E0207, format!("`{}` is not {} from byte {} on", self.label, malformed.encoding, malformed.offset))
-                .with_detail(format!("The bytes are in line {}; offsets count from the beginning of the unpacked file.", malformed.line))
-                .with_hint("name the right one with `options: { encoding: windows-1252 }`");
+        if let Some(malformed) = cause
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Malformed>())
+        {
+            return Error::new(
+                Code::E0207,
+                format!(
+                    "`{}` is not {} from byte {} on",
+                    self.label, malformed.encoding, malformed.offset
+                ),
+            )
+            .with_detail(format!(
+                "The bytes are in line {}; offsets count from the beginning of the unpacked file.",
+                malformed.line
+            ))
+            .with_hint("name the right one with `options: { encoding: windows-1252 }`");
         }
         // A file that is being rewritten looks damaged; what happened to it is the better answer.
         if let Err(error) = self.verify() {
@@ -287,7 +325,11 @@ impl Decoded {
             DecoderResult::Malformed(bad, after) => {
                 let back = u64::from(bad) + u64::from(after);
                 let encoding = self.decoder.encoding().name();
-                let malformed = Malformed { encoding, offset: self.offset.saturating_sub(back), line: self.line };
+                let malformed = Malformed {
+                    encoding,
+                    offset: self.offset.saturating_sub(back),
+                    line: self.line,
+                };
                 Err(io::Error::new(io::ErrorKind::InvalidData, malformed))
             }
             DecoderResult::InputEmpty | DecoderResult::OutputFull => Ok(()),

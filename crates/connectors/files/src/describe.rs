@@ -27,9 +27,19 @@ pub(crate) const SAMPLE: u64 = 10 << 20;
 const FILES: usize = 32;
 
 /// Describes the files of an asset. Errors: `E0401`, `E0406`, `E0409`, `E02xx`.
-pub(crate) fn describe_files(set: &FileSet, format: Format, options: &Arc<ReadOptions>, budget: &Budget) -> Result<TableSchema> {
-    let looks: Vec<FileTask> = set.files.iter().map(|entry| FileTask::look(entry, format, options, budget)).collect();
+pub(crate) fn describe_files(
+    set: &FileSet,
+    format: Format,
+    options: &Arc<ReadOptions>,
+    budget: &Budget,
+) -> Result<TableSchema> {
+    let looks: Vec<FileTask> = set
+        .files
+        .iter()
+        .map(|entry| FileTask::look(entry, format, options, budget))
+        .collect();
     let mut table = match format {
+        _ if set.files.is_empty() => known_columns(set, options),
         Format::Csv | Format::Tsv => delimited(set, &looks, options)?,
         Format::Jsonl | Format::Json => json::infer::describe(&looks, options)?,
         Format::Parquet => parquet::read::describe(&looks)?,
@@ -54,19 +64,49 @@ pub(crate) fn describe_files(set: &FileSet, format: Format, options: &Arc<ReadOp
     Ok(table)
 }
 
+/// The columns of a folder whose manifest lists no part.
+fn known_columns(set: &FileSet, options: &ReadOptions) -> TableSchema {
+    let known = set.manifest.iter().flat_map(|manifest| &manifest.columns);
+    let typed = |name: &str, word: &str| {
+        options
+            .declared(name)
+            .cloned()
+            .or_else(|| parse_type(word).ok())
+            .unwrap_or(DataType::Utf8View)
+    };
+    let fields: Vec<_> = known
+        .map(|(name, word)| Field::new(name, typed(name, word), true))
+        .collect();
+    TableSchema {
+        rows: Some(0),
+        rows_at_most: Some(0),
+        ..TableSchema::of(Arc::new(Schema::new(fields)), "")
+    }
+}
+
 fn declared_exist(fields: &[Arc<Field>], options: &ReadOptions) -> Result<()> {
     let names = || fields.iter().map(|f| f.name().as_str());
-    let unknown = options.columns.iter().filter(|(name, _)| !names().any(|n| n == name)).map(|(name, _)| {
-        Error::new(Code::E0401, format!("`columns:` declares `{name}`, which the file does not have"))
+    let unknown = options
+        .columns
+        .iter()
+        .filter(|(name, _)| !names().any(|n| n == name))
+        .map(|(name, _)| {
+            Error::new(
+                Code::E0401,
+                format!("`columns:` declares `{name}`, which the file does not have"),
+            )
             .with_hint(did_you_mean(name, names()))
-    });
+        });
     Error::all(unknown).map_or(Ok(()), Err)
 }
 
 fn no_columns(set: &FileSet) -> Error {
     let label = set.files.first().map_or("the folder", |file| file.label.as_str());
-    Error::new(Code::E0409, format!("`{label}` is empty, so its columns are not known"))
-        .with_hint("declare them with `options: { columns: { id: bigint, name: text } }`, or leave the file out")
+    Error::new(
+        Code::E0409,
+        format!("`{label}` is empty, so its columns are not known"),
+    )
+    .with_hint("declare them with `options: { columns: { id: bigint, name: text } }`, or leave the file out")
 }
 
 /// Columns that folders such as `year=2024` stand for, typed over all their values.
@@ -86,15 +126,27 @@ fn path_columns(set: &FileSet, options: &ReadOptions) -> Result<(Vec<Field>, Vec
         }
     }
     for file in &set.files {
-        if let Some((name, _)) = keys.iter().find(|(name, _)| !file.keys.iter().any(|(key, _)| key == name)) {
-            return Err(Error::new(Code::E0206, format!("`{}` is not in a folder `{name}=…` like the other files", file.label))
-                .with_hint("move it, or read it in an extract of its own"));
+        if let Some((name, _)) = keys
+            .iter()
+            .find(|(name, _)| !file.keys.iter().any(|(key, _)| key == name))
+        {
+            return Err(Error::new(
+                Code::E0206,
+                format!(
+                    "`{}` is not in a folder `{name}=…` like the other files",
+                    file.label
+                ),
+            )
+            .with_hint("move it, or read it in an extract of its own"));
         }
     }
     let fields: Vec<_> = keys
         .into_iter()
         .map(|(name, evidence)| {
-            let data_type = options.declared(&name).cloned().unwrap_or_else(|| evidence.decide().0);
+            let data_type = options
+                .declared(&name)
+                .cloned()
+                .unwrap_or_else(|| evidence.decide().0);
             Field::new(name, data_type, true)
         })
         .collect();
@@ -109,7 +161,10 @@ fn path_columns(set: &FileSet, options: &ReadOptions) -> Result<(Vec<Field>, Vec
 
 fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result<TableSchema> {
     let share = SAMPLE / (looks.len().clamp(1, FILES) as u64);
-    let mut sum = Sample { whole: looks.len() <= FILES, ..Sample::default() };
+    let mut sum = Sample {
+        whole: looks.len() <= FILES,
+        ..Sample::default()
+    };
     let mut first: Option<&str> = None;
     for look in looks.iter().take(FILES) {
         let sample = csv::read::sample(look, share)?;
@@ -117,31 +172,59 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
             continue;
         }
         sum = match first {
-            None => Sample { whole: sum.whole && sample.whole, ..sample },
+            None => Sample {
+                whole: sum.whole && sample.whole,
+                ..sample
+            },
             Some(other) => merge(sum, sample, (other, &look.entry.label))?,
         };
         first.get_or_insert(&look.entry.label);
     }
-    let known = set.manifest.as_ref().map(|m| m.columns.as_slice()).unwrap_or_default();
-    let known = |name: &str| known.iter().find(|(n, _)| n == name).and_then(|(_, word)| parse_type(word).ok());
+    let known = set
+        .manifest
+        .as_ref()
+        .map(|m| m.columns.as_slice())
+        .unwrap_or_default();
+    let known = |name: &str| {
+        known
+            .iter()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, word)| parse_type(word).ok())
+    };
     let mut notes = Vec::new();
     let mut fields = Vec::new();
     let mut inferred = 0;
     for (name, evidence) in sum.columns {
-        let data_type = options.declared(&name).cloned().or_else(|| known(&name)).unwrap_or_else(|| {
-            inferred += 1;
-            let (data_type, note) = evidence.decide();
-            notes.extend(note.map(|note| format!("column `{name}` {note}")));
-            data_type
-        });
+        let data_type = options
+            .declared(&name)
+            .cloned()
+            .or_else(|| known(&name))
+            .unwrap_or_else(|| {
+                inferred += 1;
+                let (data_type, note) = evidence.decide();
+                notes.extend(note.map(|note| format!("column `{name}` {note}")));
+                data_type
+            });
         fields.push(Field::new(name, data_type, true));
     }
     if fields.is_empty() {
-        fields.extend(options.columns.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true)));
+        fields.extend(
+            options
+                .columns
+                .iter()
+                .map(|(name, data_type)| Field::new(name, data_type.clone(), true)),
+        );
     }
     if inferred > 0 {
-        let rows = if sum.whole { format!("all {} rows", sum.rows) } else { format!("the first {} rows ({})", sum.rows, human_bytes(sum.bytes)) };
-        notes.insert(0, format!("the types of {inferred} column(s) are inferred from {rows}"));
+        let rows = if sum.whole {
+            format!("all {} rows", sum.rows)
+        } else {
+            format!("the first {} rows ({})", sum.rows, human_bytes(sum.bytes))
+        };
+        notes.insert(
+            0,
+            format!("the types of {inferred} column(s) are inferred from {rows}"),
+        );
     }
     let mut table = TableSchema::of(Arc::new(Schema::new(fields)), "");
     table.rows = match (sum.whole, sum.bytes) {
@@ -155,7 +238,10 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
 
 /// Rows by size, for files that are not packed.
 fn estimate(set: &FileSet, rows: u64, bytes: u64) -> Option<u64> {
-    let packed = set.files.iter().any(|f| f.label.ends_with(".gz") || f.label.ends_with(".zst"));
+    let packed = set
+        .files
+        .iter()
+        .any(|f| f.label.ends_with(".gz") || f.label.ends_with(".zst"));
     let total: u64 = set.files.iter().map(|f| f.stamp.len).sum();
     (!packed).then(|| (u128::from(total) * u128::from(rows) / u128::from(bytes)) as u64)
 }
@@ -166,9 +252,13 @@ fn merge(mut sum: Sample, next: Sample, (first, label): (&str, &str)) -> Result<
         match sum.columns.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) if same => known.join(&evidence),
             _ => {
-                return Err(Error::new(Code::E0206, format!("`{label}` has other columns than `{first}`"))
-                    .with_detail(format!("`{label}` names column `{name}`, or lacks one that `{first}` has."))
-                    .with_hint("read files with other columns in an extract of their own"));
+                return Err(
+                    Error::new(Code::E0206, format!("`{label}` has other columns than `{first}`"))
+                        .with_detail(format!(
+                            "`{label}` names column `{name}`, or lacks one that `{first}` has."
+                        ))
+                        .with_hint("read files with other columns in an extract of their own"),
+                );
             }
         }
     }
@@ -176,9 +266,4 @@ fn merge(mut sum: Sample, next: Sample, (first, label): (&str, &str)) -> Result<
     sum.bytes += next.bytes;
     sum.whole &= next.whole;
     Ok(sum)
-}
-
-/// Adds the types that were declared to fields that were found.
-pub(crate) fn with_declared(name: &str, found: DataType, options: &ReadOptions) -> DataType {
-    options.declared(name).cloned().unwrap_or(found)
 }

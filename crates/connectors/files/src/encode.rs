@@ -39,8 +39,16 @@ pub(crate) fn encoder(
 ) -> Result<Box<dyn Encode>> {
     Ok(match options.format {
         Format::Parquet => Box::new(ParquetFile::new(file, path, schema, options, share)?),
-        Format::Csv | Format::Tsv => Box::new(DelimitedFile::new(Packed::new(file, path, options.compression)?, &schema, options)?),
-        Format::Jsonl | Format::Json => Box::new(JsonFile::new(Packed::new(file, path, options.compression)?, schema, options.format)?),
+        Format::Csv | Format::Tsv => Box::new(DelimitedFile::new(
+            Packed::new(file, path, options.compression)?,
+            &schema,
+            options,
+        )?),
+        Format::Jsonl | Format::Json => Box::new(JsonFile::new(
+            Packed::new(file, path, options.compression)?,
+            schema,
+            options.format,
+        )?),
     })
 }
 
@@ -64,12 +72,17 @@ impl Packed {
         let stream = match compression {
             Compression::Gzip => Stream::Gzip(GzEncoder::new(file, flate2::Compression::default())),
             Compression::Zstd => {
-                let encoder = zstd::stream::write::Encoder::new(file, 3).map_err(|cause| cannot_write(path, &cause))?;
+                let encoder =
+                    zstd::stream::write::Encoder::new(file, 3).map_err(|cause| cannot_write(path, &cause))?;
                 Stream::Zstd(encoder)
             }
             Compression::None | Compression::Snappy | Compression::Lz4 => Stream::Plain(file),
         };
-        Ok(Packed { stream, path: path.to_owned(), bytes: 0 })
+        Ok(Packed {
+            stream,
+            path: path.to_owned(),
+            bytes: 0,
+        })
     }
 
     /// Writes bytes.

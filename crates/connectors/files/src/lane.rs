@@ -38,7 +38,13 @@ pub(crate) struct Lane {
 impl Lane {
     /// Opens a lane; a single file is made at once.
     pub(crate) fn new(staging: Arc<Staging>, lane: usize) -> Result<Self> {
-        let mut lane = Lane { staging, lane, parts: 0, current: None, written: Written::default() };
+        let mut lane = Lane {
+            staging,
+            lane,
+            parts: 0,
+            current: None,
+            written: Written::default(),
+        };
         if matches!(lane.staging.place, Place::File { .. }) {
             lane.begin()?;
         }
@@ -50,18 +56,34 @@ impl Lane {
         let (hidden, name) = match &staging.place {
             Place::File { path, .. } => (Place::staging(path, &staging.run), String::new()),
             Place::Folder { path, .. } => {
-                let name = format!("part-{}-{:03}-{:05}.{}", staging.run, self.lane, self.parts, staging.options.extension());
+                let name = format!(
+                    "part-{}-{:03}-{:05}.{}",
+                    staging.run,
+                    self.lane,
+                    self.parts,
+                    staging.options.extension()
+                );
                 (path.join(format!(".{name}.tmp")), name)
             }
         };
         self.parts += 1;
         staging.probe.reach(Effect::Stage, Moment::Before)?;
         staging.announce(&hidden)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&hidden).map_err(|cause| cannot_write(&hidden, &cause))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&hidden)
+            .map_err(|cause| cannot_write(&hidden, &cause))?;
         staging.probe.reach(Effect::Stage, Moment::After)?;
         let share = (&staging.budget, staging.lanes);
         let encoder = encoder(&hidden, file, staging.schema.clone(), &staging.options, share)?;
-        Ok(self.current.insert(Current { encoder, hidden, name, rows: 0 }))
+        Ok(self.current.insert(Current {
+            encoder,
+            hidden,
+            name,
+            rows: 0,
+        }))
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -94,21 +116,37 @@ impl Lane {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.staging.schema.clone(), arrays, &options)
-            .map_err(|cause| Error::bug("a batch does not have the schema the load was prepared for").with_cause(&cause))
+        RecordBatch::try_new_with_options(self.staging.schema.clone(), arrays, &options).map_err(|cause| {
+            Error::bug("a batch does not have the schema the load was prepared for").with_cause(&cause)
+        })
     }
 
     /// Ends the current file and makes it durable.
     fn seal(&mut self) -> Result<()> {
-        let Some(current) = self.current.take() else { return Ok(()) };
-        let Current { encoder, hidden, name, rows } = current;
+        let Some(current) = self.current.take() else {
+            return Ok(());
+        };
+        let Current {
+            encoder,
+            hidden,
+            name,
+            rows,
+        } = current;
         self.staging.probe.reach(Effect::Seal, Moment::Before)?;
         let file = encoder.finish()?;
-        let sealed = file.sync_all().and_then(|()| file.metadata()).map_err(|cause| cannot_write(&hidden, &cause))?;
+        let sealed = file
+            .sync_all()
+            .and_then(|()| file.metadata())
+            .map_err(|cause| cannot_write(&hidden, &cause))?;
         self.staging.probe.reach(Effect::Seal, Moment::After)?;
         self.written.rows += rows;
         self.written.bytes += sealed.len();
-        self.staging.take(Staged { hidden, name, rows, bytes: sealed.len() });
+        self.staging.take(Staged {
+            hidden,
+            name,
+            rows,
+            bytes: sealed.len(),
+        });
         Ok(())
     }
 
@@ -131,7 +169,9 @@ pub(crate) struct LaneWriter {
 
 impl LaneWriter {
     fn take(&mut self) -> Result<Lane> {
-        self.lane.take().ok_or_else(|| Error::bug("a lane was used after it had failed"))
+        self.lane
+            .take()
+            .ok_or_else(|| Error::bug("a lane was used after it had failed"))
     }
 }
 

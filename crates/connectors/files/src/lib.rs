@@ -27,7 +27,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{
-    Asset, Connection, Connector, ConnectorSpec, Dataset, Destination, Env, Finding, Role, Source, TableSchema,
+    Asset, Connection, Connector, ConnectorSpec, Dataset, Destination, Env, Finding, Role, Source,
+    TableSchema,
 };
 
 pub use config::{Compression, Config, CsvOptions, Format};
@@ -56,12 +57,25 @@ impl Connector for LocalFile {
 
     fn open(&self, config: Config, env: Env) -> Result<Arc<dyn Connection>> {
         if config.path.trim().is_empty() {
-            return Err(Error::new(Code::E0103, format!("`path` of connection `{}` is empty", env.name))
-                .with_hint("write `path: ./data`"));
+            return Err(Error::new(
+                Code::E0103,
+                format!("`path` of connection `{}` is empty", env.name),
+            )
+            .with_hint("write `path: ./data`"));
         }
         let root = assets::root(&config, &env.base_dir);
-        let files = Files { config: Arc::new(config), root, budget: env.budget.clone() };
-        Ok(Arc::new(LocalFiles { writing: Writing { files, env, limits: write::limits() } }))
+        let files = Files {
+            config: Arc::new(config),
+            root,
+            budget: env.budget.clone(),
+        };
+        Ok(Arc::new(LocalFiles {
+            writing: Writing {
+                files,
+                env,
+                limits: write::limits(),
+            },
+        }))
     }
 }
 
@@ -96,7 +110,11 @@ impl Connection for LocalFiles {
     async fn domain(&self) -> Result<String> {
         let root = self.files().root.clone();
         blocking(move || {
-            let folder = if root.is_file() { place::folder_of(&root).to_owned() } else { root };
+            let folder = if root.is_file() {
+                place::folder_of(&root).to_owned()
+            } else {
+                root
+            };
             Ok(format!("local_file:{}", assets::canonical(&folder).display()))
         })
         .await
@@ -117,20 +135,36 @@ fn findings(root: &PathBuf, role: Role) -> Vec<Finding> {
     let metadata = match std::fs::metadata(root) {
         Ok(metadata) => metadata,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && role == Role::Destination => {
-            return vec![Finding::good("path", format!("`{label}` does not exist yet; a load makes it"))];
+            return vec![Finding::good(
+                "path",
+                format!("`{label}` does not exist yet; a load makes it"),
+            )];
         }
         Err(cause) => {
-            let error = Error::new(role.code(Code::E0204, Code::E0304), format!("cannot find `{label}`"))
-                .with_hint("change `path:` of the connection")
-                .with_cause(&cause);
+            let error = Error::new(
+                role.code(Code::E0204, Code::E0304),
+                format!("cannot find `{label}`"),
+            )
+            .with_hint("change `path:` of the connection")
+            .with_cause(&cause);
             return vec![Finding::bad("path", &error)];
         }
     };
-    let mut findings = vec![Finding::good("path", format!("`{label}` is {}", if metadata.is_dir() { "a folder" } else { "a file" }))];
+    let mut findings = vec![Finding::good(
+        "path",
+        format!(
+            "`{label}` is {}",
+            if metadata.is_dir() { "a folder" } else { "a file" }
+        ),
+    )];
     let tried = match role {
         Role::Source if metadata.is_dir() => std::fs::read_dir(root).map(drop),
         Role::Source => std::fs::File::open(root).map(drop),
-        Role::Destination => try_write(if metadata.is_dir() { root } else { place::folder_of(root) }),
+        Role::Destination => try_write(if metadata.is_dir() {
+            root
+        } else {
+            place::folder_of(root)
+        }),
     };
     findings.push(match (tried, role) {
         (Ok(()), Role::Source) => Finding::good("rights", "it can be read"),

@@ -51,7 +51,10 @@ impl Place {
 
     /// A folder of parts.
     pub(crate) fn parts(path: PathBuf) -> Self {
-        Place::Folder { record: path.join(manifest::NAME), path }
+        Place::Folder {
+            record: path.join(manifest::NAME),
+            path,
+        }
     }
 
     /// The file or folder.
@@ -96,7 +99,10 @@ impl Place {
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     path.with_file_name(format!(".{name}{suffix}"))
 }
 
@@ -154,7 +160,10 @@ impl Staging {
     pub(crate) fn announce(&self, hidden: &Path) -> Result<()> {
         locked(&self.made).push(hidden.to_owned());
         if self.over.load(Ordering::SeqCst) {
-            return Err(Error::new(Code::E0701, "the load was given up while a lane was writing").with_hint("run again"));
+            return Err(
+                Error::new(Code::E0701, "the load was given up while a lane was writing")
+                    .with_hint("run again"),
+            );
         }
         Ok(())
     }
@@ -183,8 +192,19 @@ pub(crate) struct FileLoad {
 }
 
 impl FileLoad {
-    pub(crate) fn new(staging: Arc<Staging>, target: Target, fence: u64, committed: Option<Committed>) -> Self {
-        FileLoad { staging, target, fence, committed, opened: 0 }
+    pub(crate) fn new(
+        staging: Arc<Staging>,
+        target: Target,
+        fence: u64,
+        committed: Option<Committed>,
+    ) -> Self {
+        FileLoad {
+            staging,
+            target,
+            fence,
+            committed,
+            opened: 0,
+        }
     }
 
     fn commit_blocking(&self, position: &Position) -> Result<Receipt> {
@@ -197,10 +217,15 @@ impl FileLoad {
             Place::Folder { path, .. } => self.publish_folder(path, position, &mut published),
         };
         match outcome {
-            Err(error) if published => Err(Error::new(Code::E0317, format!("the answer to the commit of `{}` was lost", self.target.asset))
-                .with_detail("The rows may have been published. The next run of the pipeline finds out before it writes.")
-                .with_hint("run again")
-                .with_cause(&error)),
+            Err(error) if published => Err(Error::new(
+                Code::E0317,
+                format!("the answer to the commit of `{}` was lost", self.target.asset),
+            )
+            .with_detail(
+                "The rows may have been published. The next run of the pipeline finds out before it writes.",
+            )
+            .with_hint("run again")
+            .with_cause(&error)),
             Err(error) => {
                 // What was there before is untouched; the staging has no further use.
                 let _ = self.staging.clear();
@@ -217,18 +242,29 @@ impl FileLoad {
         let manifest = manifest::read_file(place.record())?.unwrap_or_default();
         let stored = manifest.fence(&self.target.stream);
         if stored != self.fence {
-            return Err(Error::new(Code::E0501, format!("another run took over `{}`", self.target.asset))
-                .with_detail(format!("This run holds fence {}, the target stores {stored}. Nothing was published.", self.fence))
-                .with_hint("let the other run finish; it covers the same rows"));
+            return Err(Error::new(
+                Code::E0501,
+                format!("another run took over `{}`", self.target.asset),
+            )
+            .with_detail(format!(
+                "This run holds fence {}, the target stores {stored}. Nothing was published.",
+                self.fence
+            ))
+            .with_hint("let the other run finish; it covers the same rows"));
         }
         Ok((lock, manifest))
     }
 
     fn record(&self, manifest: &mut Manifest, position: &Position) {
         let columns = self.staging.schema.fields().iter();
-        manifest.columns = columns.map(|f| (f.name().clone(), render_type(f.data_type()))).collect();
-        manifest.stream(&self.target.stream).committed =
-            Some(Commit { run: self.target.run, position: position.clone(), spec_hash: self.target.spec_hash.clone() });
+        manifest.columns = columns
+            .map(|f| (f.name().clone(), render_type(f.data_type())))
+            .collect();
+        manifest.stream(&self.target.stream).committed = Some(Commit {
+            run: self.target.run,
+            position: position.clone(),
+            spec_hash: self.target.spec_hash.clone(),
+        });
     }
 
     fn publish_file(&self, path: &Path, position: &Position, published: &mut bool) -> Result<Receipt> {
@@ -236,7 +272,10 @@ impl FileLoad {
         let probe = &self.staging.probe;
         let staged = locked(&self.staging.staged).clone();
         let [file] = staged.as_slice() else {
-            return Err(Error::bug(format!("a single file has {} finished lanes", staged.len())));
+            return Err(Error::bug(format!(
+                "a single file has {} finished lanes",
+                staged.len()
+            )));
         };
         probe.reach(Effect::Publish, Moment::Before)?;
         rename(&file.hidden, path)?;
@@ -248,7 +287,11 @@ impl FileLoad {
         probe.reach(Effect::Record, Moment::Before)?;
         replace_file(self.staging.place.record(), &manifest.to_text()?)?;
         probe.reach(Effect::Record, Moment::After)?;
-        Ok(Receipt { inserted: file.rows, deleted: replaced.unwrap_or(0), ..Receipt::default() })
+        Ok(Receipt {
+            inserted: file.rows,
+            deleted: replaced.unwrap_or(0),
+            ..Receipt::default()
+        })
     }
 
     fn publish_folder(&self, folder: &Path, position: &Position, published: &mut bool) -> Result<Receipt> {
@@ -263,7 +306,12 @@ impl FileLoad {
             manifest.obsolete.extend(old.into_iter().map(|part| part.name));
         }
         let run = Some(self.target.run);
-        let new = staged.iter().map(|file| Part { name: file.name.clone(), rows: Some(file.rows), bytes: file.bytes, run });
+        let new = staged.iter().map(|file| Part {
+            name: file.name.clone(),
+            rows: Some(file.rows),
+            bytes: file.bytes,
+            run,
+        });
         manifest.parts.extend(new);
         self.record(&mut manifest, position);
         probe.reach(Effect::Publish, Moment::Before)?;
@@ -281,14 +329,25 @@ impl FileLoad {
         let mut notes = Vec::new();
         if !manifest.obsolete.is_empty() {
             probe.reach(Effect::Cleanup, Moment::Before)?;
-            let left = manifest.obsolete.iter().filter(|name| remove(&folder.join(name)).is_err()).count();
+            let left = manifest
+                .obsolete
+                .iter()
+                .filter(|name| remove(&folder.join(name)).is_err())
+                .count();
             if left > 0 {
-                notes.push(format!("{left} replaced part(s) could not be removed; the next run tries again"));
+                notes.push(format!(
+                    "{left} replaced part(s) could not be removed; the next run tries again"
+                ));
             }
             probe.reach(Effect::Cleanup, Moment::After)?;
         }
         let inserted = staged.iter().map(|file| file.rows).sum();
-        Ok(Receipt { inserted, deleted, notes, ..Receipt::default() })
+        Ok(Receipt {
+            inserted,
+            deleted,
+            notes,
+            ..Receipt::default()
+        })
     }
 }
 
@@ -304,7 +363,10 @@ impl Load for FileLoad {
 
     async fn writer(&mut self) -> Result<Box<dyn Writer>> {
         if self.opened >= self.staging.lanes {
-            return Err(Error::bug(format!("a load of {} lane(s) was asked for one more", self.staging.lanes)));
+            return Err(Error::bug(format!(
+                "a load of {} lane(s) was asked for one more",
+                self.staging.lanes
+            )));
         }
         let (staging, lane) = (self.staging.clone(), self.opened);
         self.opened += 1;

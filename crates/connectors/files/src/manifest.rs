@@ -40,7 +40,14 @@ pub(crate) struct Manifest {
 
 impl Default for Manifest {
     fn default() -> Self {
-        Manifest { version: VERSION, streams: BTreeMap::new(), parts: Vec::new(), columns: Vec::new(), rows: None, obsolete: Vec::new() }
+        Manifest {
+            version: VERSION,
+            streams: BTreeMap::new(),
+            parts: Vec::new(),
+            columns: Vec::new(),
+            rows: None,
+            obsolete: Vec::new(),
+        }
     }
 }
 
@@ -89,29 +96,40 @@ impl Manifest {
 
     /// The fence stored for a stream.
     pub(crate) fn fence(&self, key: &StreamKey) -> u64 {
-        self.streams.get(&key.to_string()).map_or(0, |record| record.fence)
+        self.streams
+            .get(&key.to_string())
+            .map_or(0, |record| record.fence)
     }
 
     /// The last commit of a stream.
     pub(crate) fn committed(&self, key: &StreamKey) -> Option<Committed> {
         let commit = self.streams.get(&key.to_string())?.committed.as_ref()?;
-        Some(Committed { run: commit.run, position: commit.position.clone(), spec_hash: commit.spec_hash.clone() })
+        Some(Committed {
+            run: commit.run,
+            position: commit.position.clone(),
+            spec_hash: commit.spec_hash.clone(),
+        })
     }
 
     /// The document as text.
     pub(crate) fn to_text(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).map_err(|cause| Error::bug("cannot render a manifest").with_cause(&cause))
+        serde_json::to_string_pretty(self)
+            .map_err(|cause| Error::bug("cannot render a manifest").with_cause(&cause))
     }
 
     /// Reads the document. Errors: `E0503`.
     pub(crate) fn from_text(text: &[u8], label: &str) -> Result<Self> {
         let broken = || {
-            Error::new(Code::E0503, format!("cannot read the record `{label}`"))
-                .with_hint("restore it from a backup; deleting it forgets positions and, in a folder, which parts count")
+            Error::new(Code::E0503, format!("cannot read the record `{label}`")).with_hint(
+                "restore it from a backup; deleting it forgets positions and, in a folder, which parts count",
+            )
         };
         let manifest: Manifest = serde_json::from_slice(text).map_err(|cause| broken().with_cause(&cause))?;
         if manifest.version != VERSION {
-            return Err(broken().with_detail(format!("It has layout {}, this version knows {VERSION}.", manifest.version)));
+            return Err(broken().with_detail(format!(
+                "It has layout {}, this version knows {VERSION}.",
+                manifest.version
+            )));
         }
         Ok(manifest)
     }
@@ -137,7 +155,14 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<Manifest>> {
     let label = path.display().to_string();
     match std::fs::read(path) {
         Ok(bytes) => Manifest::from_text(&bytes, &label).map(Some),
-        Err(cause) if matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(cause)
+            if matches!(
+                cause.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(cause) => Err(crate::content::cannot_read(&label, &cause)),
     }
 }

@@ -21,9 +21,12 @@ pub(crate) fn cannot_write(path: &Path, cause: &io::Error) -> Error {
         StorageFull | QuotaExceeded => Error::new(Code::E0306, format!("no space left to write `{label}`"))
             .with_detail("The staging of this run is removed; what was there before is untouched.")
             .with_hint("free some space or choose another folder, then run again"),
-        PermissionDenied | ReadOnlyFilesystem => Error::new(Code::E0303, format!("no permission to write `{label}`"))
-            .with_hint("give this user the right to write there, or choose another folder"),
-        _ => Error::new(Code::E0313, format!("cannot write `{label}`")).with_hint("check the disk and the path, then run again"),
+        PermissionDenied | ReadOnlyFilesystem => {
+            Error::new(Code::E0303, format!("no permission to write `{label}`"))
+                .with_hint("give this user the right to write there, or choose another folder")
+        }
+        _ => Error::new(Code::E0313, format!("cannot write `{label}`"))
+            .with_hint("check the disk and the path, then run again"),
     };
     error.with_cause(cause)
 }
@@ -37,21 +40,33 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock, waiting for whoever has it. Errors: `E0312`, `E03xx`.
     pub(crate) fn take(path: &Path) -> Result<Lock> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|e| cannot_write(path, &e))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(|e| cannot_write(path, &e))?;
         let begin = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock { _file: file }),
-                Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(Error::new(Code::E0312, format!("the lock `{}` is held by another run", path.display()))
-                        .with_detail(format!("It was waited for {} seconds.", PATIENCE.as_secs()))
-                        .with_hint("wait for the other run to end, then run again"));
+                    return Err(Error::new(
+                        Code::E0312,
+                        format!("the lock `{}` is held by another run", path.display()),
+                    )
+                    .with_detail(format!("It was waited for {} seconds.", PATIENCE.as_secs()))
+                    .with_hint("wait for the other run to end, then run again"));
                 }
                 Err(TryLockError::Error(cause)) => {
-                    return Err(Error::new(Code::E0312, format!("cannot lock `{}`", path.display()))
-                        .with_hint("write to a file system that has locks")
-                        .with_cause(&cause));
+                    return Err(
+                        Error::new(Code::E0312, format!("cannot lock `{}`", path.display()))
+                            .with_hint("write to a file system that has locks")
+                            .with_cause(&cause),
+                    );
                 }
             }
         }
@@ -81,7 +96,10 @@ pub(crate) fn replace_file(path: &Path, text: &str) -> Result<()> {
 }
 
 fn staging_of(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     path.with_file_name(format!(".{}.tmp", name.trim_start_matches('.')))
 }
 

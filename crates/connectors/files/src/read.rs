@@ -15,7 +15,8 @@ use synqx_model::spec::PartitionBy;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::{Sender, spawn_reader};
 use synqx_sdk::{
-    Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source, TableSchema,
+    Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source,
+    TableSchema,
 };
 
 use crate::assets::{self, Entry, FileSet};
@@ -96,12 +97,27 @@ impl FileTask {
     }
 
     fn constant(&self, field: &Field, rows: usize) -> Result<ArrayRef> {
-        let text = self.entry.keys.iter().find(|(name, _)| name == field.name()).and_then(|(_, text)| text.as_deref());
+        let text = self
+            .entry
+            .keys
+            .iter()
+            .find(|(name, _)| name == field.name())
+            .and_then(|(_, text)| text.as_deref());
         let dialect = Dialect::new(Format::Csv, &Default::default())?;
         let value = cells::single(text, field.name(), field.data_type(), &dialect)?.ok_or_else(|| {
             let word = synqx_sdk::types::render_type(field.data_type());
-            Error::new(Code::E0208, format!("the folder of `{}` does not fit column `{}` ({word})", self.entry.label, field.name()))
-                .with_hint(format!("declare the type with `options: {{ columns: {{ {}: text }} }}`", field.name()))
+            Error::new(
+                Code::E0208,
+                format!(
+                    "the folder of `{}` does not fit column `{}` ({word})",
+                    self.entry.label,
+                    field.name()
+                ),
+            )
+            .with_hint(format!(
+                "declare the type with `options: {{ columns: {{ {}: text }} }}`",
+                field.name()
+            ))
         })?;
         arrow::compute::take(&value, &UInt32Array::from(vec![0; rows]), None)
             .map_err(|cause| Error::bug("cannot repeat the value of a folder").with_cause(&cause))
@@ -155,7 +171,11 @@ impl Files {
         let (mut pieces, mut rows, mut kept) = (Vec::new(), Some(0u64), (0usize, 0usize));
         for entry in &set.files {
             if format != Format::Parquet {
-                pieces.push(Piece { entry: entry.clone(), format, groups: None });
+                pieces.push(Piece {
+                    entry: entry.clone(),
+                    format,
+                    groups: None,
+                });
                 rows = None;
                 continue;
             }
@@ -164,20 +184,35 @@ impl Files {
             kept = (kept.0 + layout.kept.len(), kept.1 + layout.groups);
             rows = rows.map(|sum| sum + layout.rows);
             for groups in layout.ranges(scan.parallel, set.files.len()) {
-                pieces.push(Piece { entry: entry.clone(), format, groups: Some(groups) });
+                pieces.push(Piece {
+                    entry: entry.clone(),
+                    format,
+                    groups: Some(groups),
+                });
             }
         }
         if kept.0 < kept.1 {
-            notes.push(format!("{} of {} row groups are read, the others cannot hold rows that pass", kept.0, kept.1));
+            notes.push(format!(
+                "{} of {} row groups are read, the others cannot hold rows that pass",
+                kept.0, kept.1
+            ));
         }
         let partitions = match &scan.partition {
             PartitionBy::Column(_) => {
-                return Err(Error::new(Code::E0103, "files cannot be split by a column").with_hint("write `partition: auto` or `partition: none`"));
+                return Err(Error::new(Code::E0103, "files cannot be split by a column")
+                    .with_hint("write `partition: auto` or `partition: none`"));
             }
             PartitionBy::None => vec![partition(pieces)?],
-            PartitionBy::Auto => pieces.into_iter().map(|piece| partition(vec![piece])).collect::<Result<_>>()?,
+            PartitionBy::Auto => pieces
+                .into_iter()
+                .map(|piece| partition(vec![piece]))
+                .collect::<Result<_>>()?,
         };
-        let pushed = scan.predicates.iter().map(|p| format!("row groups by {p}")).collect();
+        let pushed = scan
+            .predicates
+            .iter()
+            .map(|p| format!("row groups by {p}"))
+            .collect();
         let bytes = set.files.iter().map(|f| f.stamp.len).sum();
         Ok(ReadPlan {
             schema,
@@ -197,8 +232,12 @@ fn partition(pieces: Vec<Piece>) -> Result<Partition> {
     if labels.len() > 3 {
         labels = vec![labels[0].clone(), format!("… {} more", labels.len() - 1)];
     }
-    let spec = serde_json::to_string(&pieces).map_err(|cause| Error::bug("cannot render a partition").with_cause(&cause))?;
-    Ok(Partition { label: labels.join(", "), spec })
+    let spec = serde_json::to_string(&pieces)
+        .map_err(|cause| Error::bug("cannot render a partition").with_cause(&cause))?;
+    Ok(Partition {
+        label: labels.join(", "),
+        spec,
+    })
 }
 
 fn label(piece: &Piece) -> String {
@@ -219,14 +258,19 @@ fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<F
     }
     let before = set.files.len();
     let mut formats = Vec::new();
-    set.files.retain(|file| Format::of_name(&file.label).is_some_and(|format| {
-        if !formats.contains(&format) {
-            formats.push(format);
-        }
-        true
-    }));
+    set.files.retain(|file| {
+        Format::of_name(&file.label).is_some_and(|format| {
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
+            true
+        })
+    });
     if set.files.len() < before {
-        set.notes.push(format!("{} file(s) of unknown format are left out", before - set.files.len()));
+        set.notes.push(format!(
+            "{} file(s) of unknown format are left out",
+            before - set.files.len()
+        ));
     }
     match formats.as_slice() {
         [one] => Ok(*one),
@@ -234,8 +278,15 @@ fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<F
         [] => Err(crate::config::unknown_format(asset)),
         several => {
             let words: Vec<_> = several.iter().map(|f| f.as_str()).collect();
-            Err(Error::new(Code::E0103, format!("`{asset}` holds files of several formats: {}", words.join(", ")))
-                .with_hint(format!("read one format with a pattern, such as `{}/*.{}`", asset.trim_end_matches('/'), words[0])))
+            Err(Error::new(
+                Code::E0103,
+                format!("`{asset}` holds files of several formats: {}", words.join(", ")),
+            )
+            .with_hint(format!(
+                "read one format with a pattern, such as `{}/*.{}`",
+                asset.trim_end_matches('/'),
+                words[0]
+            )))
         }
     }
 }
@@ -278,28 +329,63 @@ impl Source for Files {
         let options = Arc::new(ReadOptions::new(&self.config, &scan.dataset.options)?);
         // A limit counts rows that pass; with predicates that are only narrowed here, it cannot be applied.
         let limit = scan.limit.filter(|_| scan.predicates.is_empty());
-        let (table, schema, budget) = (scan.table.schema.clone(), plan.schema.clone(), self.budget.clone());
+        let (table, schema, budget) = (
+            scan.table.schema.clone(),
+            plan.schema.clone(),
+            self.budget.clone(),
+        );
         let tasks = blocking(move || {
-            let make = |piece: Piece| task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ..task });
-            partitions.into_iter().map(|pieces| pieces.into_iter().map(make).collect()).collect::<Result<Vec<_>>>()
+            let make = |piece: Piece| {
+                task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ..task })
+            };
+            partitions
+                .into_iter()
+                .map(|pieces| pieces.into_iter().map(make).collect())
+                .collect::<Result<Vec<_>>>()
         })
         .await?;
-        Ok(Box::new(OpenFiles { tasks, budget: self.budget.clone() }))
+        Ok(Box::new(OpenFiles {
+            tasks,
+            budget: self.budget.clone(),
+        }))
     }
 }
 
 /// A piece with everything needed to read it. Errors: `E0215` when the file is not as planned.
-fn task(piece: Piece, table: &SchemaRef, schema: &SchemaRef, options: &Arc<ReadOptions>, budget: &Budget) -> Result<FileTask> {
-    let Piece { entry, format, groups } = piece;
+fn task(
+    piece: Piece,
+    table: &SchemaRef,
+    schema: &SchemaRef,
+    options: &Arc<ReadOptions>,
+    budget: &Budget,
+) -> Result<FileTask> {
+    let Piece {
+        entry,
+        format,
+        groups,
+    } = piece;
     let now = std::fs::metadata(&entry.path).map(|m| crate::content::Stamp::of(&m));
     if now.ok() != Some(entry.stamp) {
-        return Err(Error::new(Code::E0215, format!("`{}` is not the file the read was planned with", entry.label))
-            .with_detail("It was changed, replaced or removed since.")
-            .with_hint("run again when nobody writes to it"));
+        return Err(Error::new(
+            Code::E0215,
+            format!("`{}` is not the file the read was planned with", entry.label),
+        )
+        .with_detail("It was changed, replaced or removed since.")
+        .with_hint("run again when nobody writes to it"));
     }
     let in_path = |name: &str| entry.keys.iter().any(|(key, _)| key == name);
-    let fields: Vec<_> = schema.fields().iter().filter(|f| !in_path(f.name())).cloned().collect();
-    let columns = table.fields().iter().map(|f| f.name().clone()).filter(|name| !in_path(name)).collect();
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .filter(|f| !in_path(f.name()))
+        .cloned()
+        .collect();
+    let columns = table
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .filter(|name| !in_path(name))
+        .collect();
     Ok(FileTask {
         columns,
         file_schema: Arc::new(Schema::new(fields)),
@@ -321,9 +407,15 @@ struct OpenFiles {
 #[async_trait]
 impl Reader for OpenFiles {
     async fn read(&self, partition: usize) -> Result<BatchStream> {
-        let tasks = self.tasks.get(partition).cloned().ok_or_else(|| Error::bug("there is no such partition"))?;
+        let tasks = self
+            .tasks
+            .get(partition)
+            .cloned()
+            .ok_or_else(|| Error::bug("there is no such partition"))?;
         let capacity = self.budget.batch_target() * 2;
-        Ok(spawn_reader(&self.budget, capacity, move |sender| tasks.iter().try_for_each(|task| read_file(task, sender))))
+        Ok(spawn_reader(&self.budget, capacity, move |sender| {
+            tasks.iter().try_for_each(|task| read_file(task, sender))
+        }))
     }
 }
 
@@ -340,7 +432,9 @@ fn read_file(task: &FileTask, sender: &Sender) -> Result<()> {
 }
 
 /// Runs blocking work on a thread made for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failure) => Err(Error::bug(format!("a thread for file work stopped: {failure}"))),
@@ -349,7 +443,14 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
 
 /// The types readers of this house produce for a type of a file.
 pub(crate) fn house_type(data_type: &DataType) -> DataType {
-    let inner = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(house_type(field.data_type())));
+    let inner = |field: &Arc<Field>| {
+        Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(house_type(field.data_type())),
+        )
+    };
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,

@@ -28,9 +28,21 @@ pub(crate) struct Window {
 impl Window {
     /// A window at the beginning of a text. Errors: `E0804`.
     pub(crate) fn new(text: Text, budget: &Budget) -> Result<Self> {
-        let limit = usize::try_from(budget.row_limit()).unwrap_or(usize::MAX).clamp(FIRST, 1 << 30);
+        let limit = usize::try_from(budget.row_limit())
+            .unwrap_or(usize::MAX)
+            .clamp(FIRST, 1 << 30);
         let held = budget.reserve("the window over a file", FIRST as u64)?;
-        Ok(Window { text, bytes: vec![0; FIRST], start: 0, end: 0, last: false, line: 1, offset: 0, limit, held })
+        Ok(Window {
+            text,
+            bytes: vec![0; FIRST],
+            start: 0,
+            end: 0,
+            last: false,
+            line: 1,
+            offset: 0,
+            limit,
+            held,
+        })
     }
 
     /// What messages call the file.
@@ -103,9 +115,16 @@ impl Window {
     /// The error for bytes that are not UTF-8, `at` bytes into the window.
     pub(crate) fn not_utf8(&self, at: usize, column: Option<&str>) -> Error {
         let place = column.map_or(String::new(), |name| format!(", column `{name}`"));
-        let message = format!("line {} of `{}`{place} is not UTF-8", self.line_at(at), self.label());
+        let message = format!(
+            "line {} of `{}`{place} is not UTF-8",
+            self.line_at(at),
+            self.label()
+        );
         Error::new(Code::E0207, message)
-            .with_detail(format!("The bytes from offset {} of the unpacked file on are no UTF-8 text.", self.offset + at as u64))
+            .with_detail(format!(
+                "The bytes from offset {} of the unpacked file on are no UTF-8 text.",
+                self.offset + at as u64
+            ))
             .with_hint("name the file's encoding with `options: { encoding: windows-1252 }`")
     }
 }

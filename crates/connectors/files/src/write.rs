@@ -14,7 +14,8 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::probe::{Effect, Moment};
 use synqx_sdk::types::{parse_type, render_type};
 use synqx_sdk::{
-    Action, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation, PublishPath, Target,
+    Action, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
+    PublishPath, Target,
 };
 
 use crate::config::{Format, WriteOptions, is_folder};
@@ -94,13 +95,22 @@ impl Writing {
             (_, Ok(_)) => return Err(other_kind(target, &place)),
         };
         if !exists && !target.create {
-            return Err(Error::new(Code::E0304, format!("`{}` does not exist", target.asset))
-                .with_hint("create it, or leave `create: false` out"));
+            return Err(
+                Error::new(Code::E0304, format!("`{}` does not exist", target.asset))
+                    .with_hint("create it, or leave `create: false` out"),
+            );
         }
         let manifest = manifest::read_file(place.record())?;
         let mut wrong = Vec::new();
-        let mut look =
-            Look { place, options, manifest, exists, schema: target.schema.clone(), sources: Vec::new(), notes: Vec::new() };
+        let mut look = Look {
+            place,
+            options,
+            manifest,
+            exists,
+            schema: target.schema.clone(),
+            sources: Vec::new(),
+            notes: Vec::new(),
+        };
         look.sources = (0..target.schema.fields().len()).map(Some).collect();
         refuse_types(&look.options, target, &mut wrong);
         if matches!(look.place, Place::Folder { .. }) && exists {
@@ -114,7 +124,11 @@ impl Writing {
 
     /// Compares the incoming schema with that of the parts that are there.
     fn match_schema(&self, look: &mut Look, target: &Target, wrong: &mut Vec<Error>) -> Result<()> {
-        let stored = look.manifest.as_ref().map(|m| m.columns.clone()).unwrap_or_default();
+        let stored = look
+            .manifest
+            .as_ref()
+            .map(|m| m.columns.clone())
+            .unwrap_or_default();
         let found = if !stored.is_empty() {
             stored
         } else if look.manifest.as_ref().is_none_or(|m| !m.parts.is_empty()) {
@@ -145,9 +159,12 @@ impl Writing {
             options: options.as_object().cloned().unwrap_or_else(serde_json::Map::new),
         };
         match self.files.describe(&dataset) {
-            Ok(table) => {
-                Ok(table.schema.fields().iter().map(|f| (f.name().clone(), render_type(f.data_type()))).collect())
-            }
+            Ok(table) => Ok(table
+                .schema
+                .fields()
+                .iter()
+                .map(|f| (f.name().clone(), render_type(f.data_type())))
+                .collect()),
             Err(error) if matches!(error.code(), Code::E0204 | Code::E0409) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -158,19 +175,31 @@ impl Writing {
         let folder = look.place.folder();
         let mut actions = Vec::new();
         if !folder.is_dir() {
-            actions.push(Action { text: format!("create folder {}", folder.display()), when: "prepare" });
+            actions.push(Action {
+                text: format!("create folder {}", folder.display()),
+                when: "prepare",
+            });
             if !dry {
                 std::fs::create_dir_all(folder).map_err(|cause| cannot_write(folder, &cause))?;
             }
         }
-        actions.push(Action { text: format!("raise the fence in {}", look.place.record().display()), when: "begin" });
+        actions.push(Action {
+            text: format!("raise the fence in {}", look.place.record().display()),
+            when: "begin",
+        });
         let (path, why) = match &look.place {
             Place::File { path, .. } => {
-                actions.push(Action { text: format!("write a hidden file and rename it to {}", path.display()), when: "commit" });
+                actions.push(Action {
+                    text: format!("write a hidden file and rename it to {}", path.display()),
+                    when: "commit",
+                });
                 (PublishPath::Fresh, "one file is replaced by an atomic rename")
             }
             Place::Folder { .. } => {
-                actions.push(Action { text: format!("rename the parts and replace {}", look.place.record().display()), when: "commit" });
+                actions.push(Action {
+                    text: format!("rename the parts and replace {}", look.place.record().display()),
+                    when: "commit",
+                });
                 (PublishPath::Manifest, "parts count once the manifest lists them")
             }
         };
@@ -182,7 +211,11 @@ impl Writing {
             path,
             why: why.to_owned(),
             lanes,
-            delivery: if path == PublishPath::Fresh { Delivery::ExactlyOnce } else { Delivery::ExactlyOnceByManifest },
+            delivery: if path == PublishPath::Fresh {
+                Delivery::ExactlyOnce
+            } else {
+                Delivery::ExactlyOnceByManifest
+            },
             actions,
             notes: look.notes,
             fingerprint: look.place.fingerprint().to_owned(),
@@ -200,15 +233,24 @@ impl Writing {
         let known = manifest::read_file(look.place.record())?;
         let mut manifest = match known {
             Some(manifest) => manifest,
-            None => Manifest { parts: self.adopted(&look, target)?, ..Manifest::default() },
+            None => Manifest {
+                parts: self.adopted(&look, target)?,
+                ..Manifest::default()
+            },
         };
         let stored = manifest.fence(&target.stream);
         let fence = match claim {
             FenceClaim::Next => stored + 1,
             FenceClaim::Exact(wanted) if wanted < stored => {
-                return Err(Error::new(Code::E0504, format!("fence {wanted} is older than the {stored} stored for `{}`", target.asset))
-                    .with_detail("A newer run of this stream has begun.")
-                    .with_hint("let the newer run finish; this one has to stop"));
+                return Err(Error::new(
+                    Code::E0504,
+                    format!(
+                        "fence {wanted} is older than the {stored} stored for `{}`",
+                        target.asset
+                    ),
+                )
+                .with_detail("A newer run of this stream has begun.")
+                .with_hint("let the newer run finish; this one has to stop"));
             }
             FenceClaim::Exact(wanted) => wanted,
         };
@@ -233,7 +275,15 @@ impl Writing {
             return Ok(Vec::new());
         }
         let found = foreign(look)?;
-        Ok(found.into_iter().map(|(name, bytes)| Part { name, rows: None, bytes, run: None }).collect())
+        Ok(found
+            .into_iter()
+            .map(|(name, bytes)| Part {
+                name,
+                rows: None,
+                bytes,
+                run: None,
+            })
+            .collect())
     }
 }
 
@@ -241,12 +291,16 @@ fn mode_possible(target: &Target, place: &Place) -> Result<()> {
     let word = target.mode.as_str();
     match (target.mode, place) {
         (WriteMode::Replace, _) | (WriteMode::Append, Place::Folder { .. }) => Ok(()),
-        (WriteMode::Append, Place::File { .. }) => {
-            Err(Error::new(Code::E0310, format!("cannot append to the single file `{}`", target.asset))
-                .with_hint("name a folder instead, such as `out/`, or use `write: replace`"))
-        }
-        _ => Err(Error::new(Code::E0310, format!("files cannot be written with `write: {word}`"))
-            .with_hint("use `append` to a folder, or `replace`; a database can do the rest")),
+        (WriteMode::Append, Place::File { .. }) => Err(Error::new(
+            Code::E0310,
+            format!("cannot append to the single file `{}`", target.asset),
+        )
+        .with_hint("name a folder instead, such as `out/`, or use `write: replace`")),
+        _ => Err(Error::new(
+            Code::E0310,
+            format!("files cannot be written with `write: {word}`"),
+        )
+        .with_hint("use `append` to a folder, or `replace`; a database can do the rest")),
     }
 }
 
@@ -273,9 +327,19 @@ fn refuse_types(options: &WriteOptions, target: &Target, wrong: &mut Vec<Error>)
         if let Some((code, why)) = refused {
             let word = render_type(field.data_type());
             wrong.push(
-                Error::new(code, format!("column `{}` ({word}) cannot be written as {}", field.name(), options.format.as_str()))
-                    .with_detail(format!("{why}."))
-                    .with_hint(format!("cast it, such as `cast: {{ columns: {{ {}: text }} }}`", field.name())),
+                Error::new(
+                    code,
+                    format!(
+                        "column `{}` ({word}) cannot be written as {}",
+                        field.name(),
+                        options.format.as_str()
+                    ),
+                )
+                .with_detail(format!("{why}."))
+                .with_hint(format!(
+                    "cast it, such as `cast: {{ columns: {{ {}: text }} }}`",
+                    field.name()
+                )),
             );
         }
     }
@@ -283,7 +347,11 @@ fn refuse_types(options: &WriteOptions, target: &Target, wrong: &mut Vec<Error>)
 
 /// Data files of a folder that no manifest of ours accounts for: name and size.
 fn foreign(look: &Look) -> Result<Vec<(String, u64)>> {
-    let listed = look.manifest.as_ref().map(|m| m.parts.as_slice()).unwrap_or_default();
+    let listed = look
+        .manifest
+        .as_ref()
+        .map(|m| m.parts.as_slice())
+        .unwrap_or_default();
     let set = match assets::find(look.place.path(), "") {
         Ok(set) if set.manifest.is_none() => set.files,
         Ok(_) => assets::unlisted(look.place.path())?,
@@ -301,8 +369,13 @@ fn foreign(look: &Look) -> Result<Vec<(String, u64)>> {
 
 /// Whether a name is a leftover part of a run that is on record.
 fn is_part(look: &Look, name: &str) -> bool {
-    let runs = look.manifest.iter().flat_map(|m| m.streams.values()).flat_map(|record| &record.runs);
-    runs.into_iter().any(|run| name.starts_with(&format!("part-{run}-")))
+    let runs = look
+        .manifest
+        .iter()
+        .flat_map(|m| m.streams.values())
+        .flat_map(|record| &record.runs);
+    runs.into_iter()
+        .any(|run| name.starts_with(&format!("part-{run}-")))
 }
 
 /// Replacing a folder removes its parts; files of somebody else are not ours to remove.
@@ -310,9 +383,18 @@ fn foreign_files(look: &Look, target: &Target, wrong: &mut Vec<Error>) -> Result
     let found = foreign(look)?;
     if let Some((first, _)) = found.first() {
         wrong.push(
-            Error::new(Code::E0310, format!("cannot replace the folder `{}`: it holds files that SynqX did not write", target.asset))
-                .with_detail(format!("There are {}, among them `{first}`. Replacing would leave them beside the new parts.", found.len()))
-                .with_hint("move them away, or write to a new folder"),
+            Error::new(
+                Code::E0310,
+                format!(
+                    "cannot replace the folder `{}`: it holds files that SynqX did not write",
+                    target.asset
+                ),
+            )
+            .with_detail(format!(
+                "There are {}, among them `{first}`. Replacing would leave them beside the new parts.",
+                found.len()
+            ))
+            .with_hint("move them away, or write to a new folder"),
         );
     }
     Ok(())
@@ -324,7 +406,8 @@ type Merged = (SchemaRef, Vec<Option<usize>>, Vec<String>);
 fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<Merged> {
     let typed = format == Format::Parquet;
     let mut differences = Vec::new();
-    let (mut fields, mut sources, mut notes): (Vec<Arc<Field>>, Vec<Option<usize>>, Vec<String>) = Default::default();
+    let (mut fields, mut sources, mut notes): (Vec<Arc<Field>>, Vec<Option<usize>>, Vec<String>) =
+        Default::default();
     for (name, word) in found {
         match target.schema.fields().iter().position(|f| f.name() == name) {
             Some(index) => {
@@ -336,9 +419,13 @@ fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<
                 fields.push(field.clone());
                 sources.push(Some(index));
             }
-            None if target.policy == SchemaPolicy::Strict => differences.push(format!("`{name}` ({word}) is missing here")),
+            None if target.policy == SchemaPolicy::Strict => {
+                differences.push(format!("`{name}` ({word}) is missing here"))
+            }
             None => {
-                notes.push(format!("column `{name}` is not among the incoming ones and stays NULL"));
+                notes.push(format!(
+                    "column `{name}` is not among the incoming ones and stays NULL"
+                ));
                 let data_type = parse_type(word).unwrap_or(DataType::Utf8View);
                 fields.push(Arc::new(Field::new(name, data_type, true)));
                 sources.push(None);
@@ -350,13 +437,23 @@ fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<
             continue;
         }
         match target.policy {
-            SchemaPolicy::Ignore => notes.push(format!("column `{}` is not in the folder and is left out", field.name())),
+            SchemaPolicy::Ignore => notes.push(format!(
+                "column `{}` is not in the folder and is left out",
+                field.name()
+            )),
             SchemaPolicy::Evolve if typed => {
-                notes.push(format!("column `{}` is new; parts without it read as NULL", field.name()));
+                notes.push(format!(
+                    "column `{}` is new; parts without it read as NULL",
+                    field.name()
+                ));
                 fields.push(field.clone());
                 sources.push(Some(index));
             }
-            _ => differences.push(format!("`{}` ({}) is not there", field.name(), render_type(field.data_type()))),
+            _ => differences.push(format!(
+                "`{}` ({}) is not there",
+                field.name(),
+                render_type(field.data_type())
+            )),
         }
     }
     if differences.is_empty() {
@@ -384,20 +481,29 @@ fn sweep(place: &Place, manifest: &mut Manifest, target: &Target) -> Result<()> 
     }
     if matches!(place, Place::Folder { .. }) {
         let obsolete = std::mem::take(&mut manifest.obsolete);
-        for name in obsolete.iter().filter(|name| !manifest.parts.iter().any(|part| part.name == **name)) {
+        for name in obsolete
+            .iter()
+            .filter(|name| !manifest.parts.iter().any(|part| part.name == **name))
+        {
             removed |= gone(folder.join(name))?;
         }
         let entries = std::fs::read_dir(folder).map_err(|cause| cannot_write(folder, &cause))?;
         for entry in entries {
             let entry = entry.map_err(|cause| cannot_write(folder, &cause))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let of_run = |run: &String| name.starts_with(&format!("part-{run}-")) || name.starts_with(&format!(".part-{run}-"));
+            let of_run = |run: &String| {
+                name.starts_with(&format!("part-{run}-")) || name.starts_with(&format!(".part-{run}-"))
+            };
             if runs.iter().any(of_run) && !manifest.parts.iter().any(|part| part.name == name) {
                 removed |= gone(entry.path())?;
             }
         }
     }
-    if removed { sync_folder(folder_of(place.record())) } else { Ok(()) }
+    if removed {
+        sync_folder(folder_of(place.record()))
+    } else {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -411,7 +517,12 @@ impl Destination for Writing {
         blocking(move || writing.prepare_blocking(&target, dry)).await
     }
 
-    async fn begin(&self, target: &Target, prepared: &Preparation, claim: FenceClaim) -> Result<Box<dyn Load>> {
+    async fn begin(
+        &self,
+        target: &Target,
+        prepared: &Preparation,
+        claim: FenceClaim,
+    ) -> Result<Box<dyn Load>> {
         let (writing, target, prepared) = (self.clone(), target.clone(), prepared.clone());
         let load = blocking(move || writing.begin_blocking(&target, &prepared, claim)).await?;
         Ok(Box::new(load))

@@ -12,7 +12,7 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::{Role, TableSchema, annotation};
 use tokio_postgres::types::Type;
 
-use crate::client::{Link, Session};
+use crate::client::{Link, Scope, Session};
 use crate::mapping::{Kind, SYSTEM};
 use crate::names::{TableName, fnv};
 
@@ -63,7 +63,10 @@ impl Relation {
     pub(crate) fn fingerprint(&self) -> String {
         let mut text = format!("{}|{}", self.oid, self.kind);
         for c in &self.columns {
-            text.push_str(&format!("|{}:{}:{}:{}{}:{}", c.name, c.native, c.not_null, c.identity, c.generated, c.has_default));
+            text.push_str(&format!(
+                "|{}:{}:{}:{}{}:{}",
+                c.name, c.native, c.not_null, c.identity, c.generated, c.has_default
+            ));
         }
         format!("{:016x}", fnv(&text))
     }
@@ -122,9 +125,18 @@ impl Types {
 
     /// How a type is sent.
     pub(crate) fn kind(&self, oid: u32, typmod: i32) -> Kind {
-        let Some(row) = self.0.get(&oid) else { return Kind::Other };
+        let Some(row) = self.0.get(&oid) else {
+            return Kind::Other;
+        };
         match row.class.as_str() {
-            "d" => self.kind(row.base, if row.base_typmod >= 0 { row.base_typmod } else { typmod }),
+            "d" => self.kind(
+                row.base,
+                if row.base_typmod >= 0 {
+                    row.base_typmod
+                } else {
+                    typmod
+                },
+            ),
             "e" => Kind::Enum,
             _ if row.is_array => match self.kind(row.element, typmod) {
                 element if element.is_element() => Kind::Array(Box::new(element), row.element),
@@ -137,7 +149,9 @@ impl Types {
     }
 
     fn is_citext(&self, oid: u32) -> bool {
-        self.0.get(&oid).is_some_and(|t| t.name == "citext" || (t.class == "d" && self.is_citext(t.base)))
+        self.0
+            .get(&oid)
+            .is_some_and(|t| t.name == "citext" || (t.class == "d" && self.is_citext(t.base)))
     }
 
     fn is_domain(&self, oid: u32) -> bool {
@@ -175,7 +189,11 @@ const KEYS: &str = "SELECT i.indisprimary, (SELECT array_agg(a.attname::text ORD
 pub(crate) async fn fetch_relation(session: &Session, table: &TableName) -> Result<Option<Relation>> {
     let doing = format!("look up table `{}`", table.label());
     let rows = session
-        .query(RELATION, &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)], &doing)
+        .query(
+            RELATION,
+            &[(&table.schema, Type::TEXT), (&table.name, Type::TEXT)],
+            &doing,
+        )
         .await?;
     let Some(row) = rows.first() else { return Ok(None) };
     if !row.get::<_, bool>(5) {
@@ -189,7 +207,9 @@ pub(crate) async fn fetch_relation(session: &Session, table: &TableName) -> Resu
     let mut primary_key = Vec::new();
     let mut unique = Vec::new();
     for row in session.query(KEYS, &[(&oid, Type::OID)], &doing).await? {
-        let Some(names) = row.get::<_, Option<Vec<String>>>(1) else { continue };
+        let Some(names) = row.get::<_, Option<Vec<String>>>(1) else {
+            continue;
+        };
         if row.get::<_, bool>(0) {
             primary_key.clone_from(&names);
         }
@@ -234,11 +254,25 @@ pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> R
 }
 
 /// The columns of a query, from preparing it.
-pub(crate) async fn fetch_query_columns(session: &Session, query: &str, doing: &str) -> Result<Vec<Column>> {
+pub(crate) async fn fetch_query_columns(
+    session: &Session,
+    link: &Link,
+    query: &str,
+    doing: &str,
+) -> Result<Vec<Column>> {
     let text = format!("SELECT * FROM (\n{}\n) AS q", trim_query(query));
-    let statement = session.client().prepare(&text).await.map_err(|e| session.classify(doing, &e))?;
-    let shapes: Vec<(String, u32, i32)> =
-        statement.columns().iter().map(|c| (c.name().to_owned(), c.type_().oid(), c.type_modifier())).collect();
+    session.enter(link, Scope::Data).await?;
+    let statement = session
+        .client()
+        .prepare(&text)
+        .await
+        .map_err(|e| session.classify(doing, &e))?;
+    session.enter(link, Scope::Catalog).await?;
+    let shapes: Vec<(String, u32, i32)> = statement
+        .columns()
+        .iter()
+        .map(|c| (c.name().to_owned(), c.type_().oid(), c.type_modifier()))
+        .collect();
     let types = Types::fetch(session, shapes.iter().map(|s| s.1)).await?;
     let (oids, typmods): (Vec<u32>, Vec<i32>) = shapes.iter().map(|s| (s.1, s.2)).unzip();
     let names = session
@@ -275,7 +309,9 @@ pub(crate) fn trim_query(query: &str) -> &str {
 
 /// The Arrow field of a column, with its native definition.
 pub(crate) fn field_of(column: &Column) -> Field {
-    let mut field = column.kind.mark(Field::new(&column.name, column.kind.arrow(), !column.not_null));
+    let mut field = column
+        .kind
+        .mark(Field::new(&column.name, column.kind.arrow(), !column.not_null));
     field = annotation::annotate(field, annotation::SYSTEM, SYSTEM);
     field = annotation::annotate(field, annotation::NATIVE, column.native.clone());
     if let Some(collation) = &column.collation {
@@ -294,15 +330,20 @@ pub(crate) fn field_of(column: &Column) -> Field {
 /// The Arrow schema of columns. Errors: `E0406` when two have one name, `E0409` when there are none.
 pub(crate) fn schema_of(columns: &[Column], what: &str) -> Result<SchemaRef> {
     if columns.is_empty() {
-        return Err(Error::new(Code::E0409, format!("{what} has no columns")).with_hint("read something with at least one column"));
+        return Err(Error::new(Code::E0409, format!("{what} has no columns"))
+            .with_hint("read something with at least one column"));
     }
     for (i, column) in columns.iter().enumerate() {
         if columns[..i].iter().any(|other| other.name == column.name) {
-            return Err(Error::new(Code::E0406, format!("{what} has two columns `{}`", column.name))
-                .with_hint("give one of them another name in the query, with `as`"));
+            return Err(
+                Error::new(Code::E0406, format!("{what} has two columns `{}`", column.name))
+                    .with_hint("give one of them another name in the query, with `as`"),
+            );
         }
     }
-    Ok(Arc::new(Schema::new(columns.iter().map(field_of).collect::<Vec<_>>())))
+    Ok(Arc::new(Schema::new(
+        columns.iter().map(field_of).collect::<Vec<_>>(),
+    )))
 }
 
 /// A described relation.
@@ -310,24 +351,44 @@ pub(crate) fn table_schema(relation: &Relation, identity: String) -> Result<Tabl
     let schema = schema_of(&relation.columns, &format!("table `{}`", relation.table.label()))?;
     let mut table = TableSchema::of(schema, identity);
     table.primary_key.clone_from(&relation.primary_key);
-    table.unique = relation.unique.iter().filter(|u| **u != relation.primary_key).cloned().collect();
+    table.unique = relation
+        .unique
+        .iter()
+        .filter(|u| **u != relation.primary_key)
+        .cloned()
+        .collect();
     table.rows = relation.rows;
     table.bytes = relation.bytes;
-    let through_text: Vec<&str> =
-        relation.columns.iter().filter(|c| c.kind == Kind::Other).map(|c| c.name.as_str()).collect();
+    let through_text: Vec<&str> = relation
+        .columns
+        .iter()
+        .filter(|c| c.kind == Kind::Other)
+        .map(|c| c.name.as_str())
+        .collect();
     if !through_text.is_empty() {
-        table.notes.push(format!("read as text, exactly as PostgreSQL prints it: {}", through_text.join(", ")));
+        table.notes.push(format!(
+            "read as text, exactly as PostgreSQL prints it: {}",
+            through_text.join(", ")
+        ));
     }
     if relation.columns.iter().any(|c| c.kind == Kind::Money) {
-        table.notes.push("money is read as decimal(19,2); what it is worth depends on the server's lc_monetary".into());
+        table.notes.push(
+            "money is read as decimal(19,2); what it is worth depends on the server's lc_monetary".into(),
+        );
     }
     Ok(table)
 }
 
 /// A permission error that names the object.
 pub(crate) fn denied(role: Role, kind: &str, name: &str) -> Error {
-    Error::new(role.code(Code::E0203, Code::E0303), format!("{kind} `{name}` may not be used by this user"))
-        .with_hint(format!("GRANT USAGE ON SCHEMA {} to the user", crate::names::quote(name)))
+    Error::new(
+        role.code(Code::E0203, Code::E0303),
+        format!("{kind} `{name}` may not be used by this user"),
+    )
+    .with_hint(format!(
+        "GRANT USAGE ON SCHEMA {} to the user",
+        crate::names::quote(name)
+    ))
 }
 
 /// The error for a relation that is not there, with the nearest name.
@@ -342,24 +403,45 @@ pub(crate) async fn not_found(session: &Session, table: &TableName) -> Error {
         )
         .await
         .unwrap_or_default();
-    let labels: Vec<String> = names.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)).label()).collect();
-    Error::new(session.role().code(Code::E0204, Code::E0304), format!("table `{}` does not exist", table.label()))
-        .with_hint(did_you_mean(&table.label(), labels.iter().map(String::as_str)))
+    let labels: Vec<String> = names
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)).label())
+        .collect();
+    Error::new(
+        session.role().code(Code::E0204, Code::E0304),
+        format!("table `{}` does not exist", table.label()),
+    )
+    .with_hint(did_you_mean(&table.label(), labels.iter().map(String::as_str)))
 }
 
 /// `postgresql:{system}/{database}`: the same for every URL of one database.
 pub(crate) async fn domain(session: &Session, link: &Link) -> Result<String> {
     let doing = "ask the server who it is";
     let database = session
-        .query_one("SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()", &[], doing)
+        .query_one(
+            "SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+            &[],
+            doing,
+        )
         .await?
         .get::<_, String>(0);
-    let system = session.query("SELECT system_identifier::text FROM pg_catalog.pg_control_system()", &[], doing).await;
+    let system = session
+        .query(
+            "SELECT system_identifier::text FROM pg_catalog.pg_control_system()",
+            &[],
+            doing,
+        )
+        .await;
     let system = match system {
         Ok(rows) => rows.first().map(|row| row.get::<_, String>(0)),
         Err(error) if error.code() == link.role().code(Code::E0203, Code::E0303) => None,
         Err(error) => return Err(error),
     };
-    let system = system.unwrap_or_else(|| link.settings.place.rsplit_once('/').map_or(link.settings.place.clone(), |p| p.0.to_owned()));
+    let system = system.unwrap_or_else(|| {
+        link.settings
+            .place
+            .rsplit_once('/')
+            .map_or(link.settings.place.clone(), |p| p.0.to_owned())
+    });
     Ok(format!("postgresql:{system}/{database}"))
 }

@@ -64,6 +64,16 @@ pub(crate) enum Scope {
     Data,
 }
 
+impl Scope {
+    fn path(self, link: &Link) -> String {
+        match self {
+            Scope::Catalog => "pg_catalog".to_owned(),
+            Scope::Data if link.settings.schema == "public" => "public".to_owned(),
+            Scope::Data => format!("{}, public", quote(&link.settings.schema)),
+        }
+    }
+}
+
 impl Session {
     /// Connects. Errors: `E0201`/`E0301`, `E0202`/`E0302`, `E0213`/`E0314`, `E0214`/`E0315`.
     pub(crate) async fn connect(link: &Link, scope: Scope) -> Result<Session> {
@@ -75,7 +85,10 @@ impl Session {
                 return Self::dial(link, false, &limit, &doing).await;
             }
             match Self::dial(link, true, &limit, &doing).await {
-                Err(error) if mode == TlsMode::Prefer && error.code() == link.role().code(Code::E0213, Code::E0314) => {
+                Err(error)
+                    if mode == TlsMode::Prefer
+                        && error.code() == link.role().code(Code::E0213, Code::E0314) =>
+                {
                     Self::dial(link, false, &limit, &doing).await
                 }
                 other => other,
@@ -91,37 +104,64 @@ impl Session {
 
     async fn dial(link: &Link, encrypted: bool, limit: &Arc<RowLimit>, doing: &str) -> Result<Session> {
         let role = link.role();
-        let tls = if encrypted { Some(client_config(&link.settings.tls, role)?) } else { None };
+        let tls = if encrypted {
+            Some(client_config(&link.settings.tls, role)?)
+        } else {
+            None
+        };
         let mut config = link.settings.driver.clone();
         // A plain TCP connection takes the driver's "TLS at once" path with a guard that encrypts nothing.
         match (encrypted, link.settings.socket) {
-            (true, _) => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Postgres),
-            (false, false) => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
+            (true, _) => config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Postgres),
+            (false, false) => config
+                .ssl_mode(SslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct),
             (false, true) => config.ssl_mode(SslMode::Disable),
         };
         if config.get_user().is_none() {
-            return Err(Error::new(role.code(Code::E0202, Code::E0302), format!("cannot {doing}: there is no user"))
-                .with_hint("set `user` in the connection"));
+            return Err(Error::new(
+                role.code(Code::E0202, Code::E0302),
+                format!("cannot {doing}: there is no user"),
+            )
+            .with_hint("set `user` in the connection"));
         }
         let guarded = Guarded::new(tls, Arc::clone(limit));
-        let (client, connection) =
-            config.connect(guarded.clone()).await.map_err(|e| classify(role, Phase::Connect, doing, &e))?;
+        let (client, connection) = config
+            .connect(guarded.clone())
+            .await
+            .map_err(|e| classify(role, Phase::Connect, doing, &e))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(closed = error.is_closed(), "a PostgreSQL connection ended");
             }
         });
         let limit = Arc::clone(limit);
-        Ok(Session { client, task, guarded, limit, busy: AtomicBool::new(false), role, version: 0, encrypted })
+        Ok(Session {
+            client,
+            task,
+            guarded,
+            limit,
+            busy: AtomicBool::new(false),
+            role,
+            version: 0,
+            encrypted,
+        })
+    }
+
+    /// Changes what names without a schema mean.
+    pub(crate) async fn enter(&self, link: &Link, scope: Scope) -> Result<()> {
+        self.run(
+            &format!("SET search_path TO {}", scope.path(link)),
+            "set the search path",
+        )
+        .await
     }
 
     async fn set_up(&mut self, link: &Link, scope: Scope, doing: &str) -> Result<()> {
         let settings = &link.settings;
-        let path = match scope {
-            Scope::Catalog => "pg_catalog".to_owned(),
-            Scope::Data if settings.schema == "public" => "public".to_owned(),
-            Scope::Data => format!("{}, public", quote(&settings.schema)),
-        };
+        let path = scope.path(link);
         let sql = format!(
             "SET search_path TO {path}; SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO, YMD'; SET IntervalStyle TO 'iso_8601'; \
              SET extra_float_digits TO 3; SET bytea_output TO 'hex'; SET client_encoding TO 'UTF8'; SET xmloption TO 'content'; \
@@ -133,11 +173,17 @@ impl Session {
         self.run(&sql, doing).await?;
         let row = self.query_one("SELECT current_setting('server_version_num'), CASE WHEN name IS NOT NULL THEN set_config(name, '10s', false) END FROM (VALUES (1)) one(x) \
              LEFT JOIN pg_catalog.pg_settings ON name = 'client_connection_check_interval'", &[], doing).await?;
-        self.version = row.get::<_, String>(0).parse().map_err(|_| Error::bug("server_version_num is not a number"))?;
+        self.version = row
+            .get::<_, String>(0)
+            .parse()
+            .map_err(|_| Error::bug("server_version_num is not a number"))?;
         if self.version < OLDEST {
             return Err(Error::new(
                 link.role().code(Code::E0214, Code::E0315),
-                format!("cannot {doing}: the server is PostgreSQL {}", self.version / 10_000),
+                format!(
+                    "cannot {doing}: the server is PostgreSQL {}",
+                    self.version / 10_000
+                ),
             )
             .with_hint("PostgreSQL 13 is the oldest that is supported"));
         }
@@ -146,7 +192,9 @@ impl Session {
 
     /// Runs statements without parameters, without results.
     pub(crate) async fn run(&self, sql: &str, doing: &str) -> Result<()> {
-        self.watch(self.client.batch_execute(sql)).await.map_err(|e| self.classify(doing, &e))
+        self.watch(self.client.batch_execute(sql))
+            .await
+            .map_err(|e| self.classify(doing, &e))
     }
 
     /// Runs statements; the driver's own error.
@@ -155,19 +203,40 @@ impl Session {
     }
 
     /// Runs one statement and tells how many rows it touched.
-    pub(crate) async fn execute(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)], doing: &str) -> Result<u64> {
-        self.watch(self.client.execute_typed(sql, parameters)).await.map_err(|e| self.classify(doing, &e))
+    pub(crate) async fn execute(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        doing: &str,
+    ) -> Result<u64> {
+        self.watch(self.client.execute_typed(sql, parameters))
+            .await
+            .map_err(|e| self.classify(doing, &e))
     }
 
     /// Rows of one statement.
-    pub(crate) async fn query(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)], doing: &str) -> Result<Vec<Row>> {
-        self.watch(self.client.query_typed(sql, parameters)).await.map_err(|e| self.classify(doing, &e))
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        doing: &str,
+    ) -> Result<Vec<Row>> {
+        self.watch(self.client.query_typed(sql, parameters))
+            .await
+            .map_err(|e| self.classify(doing, &e))
     }
 
     /// The one row of a statement.
-    pub(crate) async fn query_one(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)], doing: &str) -> Result<Row> {
+    pub(crate) async fn query_one(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        doing: &str,
+    ) -> Result<Row> {
         let rows = self.query(sql, parameters, doing).await?;
-        rows.into_iter().next().ok_or_else(|| Error::bug(format!("no row came back to {doing}")))
+        rows.into_iter()
+            .next()
+            .ok_or_else(|| Error::bug(format!("no row came back to {doing}")))
     }
 
     /// A count.

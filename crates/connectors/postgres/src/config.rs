@@ -58,7 +58,10 @@ pub struct Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("host", &self.host).field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("host", &self.host)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +169,9 @@ impl Settings {
             .keepalives_interval(Duration::from_secs(10))
             .keepalives_retries(6);
         if (tls.cert.is_some()) != (tls.key.is_some()) {
-            return Err(wrong(&at, "`tls.cert` and `tls.key` belong together").with_hint("give both or neither"));
+            return Err(
+                wrong(&at, "`tls.cert` and `tls.key` belong together").with_hint("give both or neither")
+            );
         }
         for path in [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().flatten() {
             *path = env.base_dir.join(&*path);
@@ -205,7 +210,9 @@ fn wrong(at: &str, what: &str) -> Error {
 
 /// Takes libpq's TLS parameters out of a URL, which the driver knows only in part.
 fn take_tls(url: &str, tls: &mut Tls, at: &str) -> Result<String> {
-    let Some((base, query)) = url.split_once('?') else { return Ok(url.to_owned()) };
+    let Some((base, query)) = url.split_once('?') else {
+        return Ok(url.to_owned());
+    };
     let mut kept = Vec::new();
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -229,7 +236,11 @@ fn take_tls(url: &str, tls: &mut Tls, at: &str) -> Result<String> {
             _ => kept.push(pair),
         }
     }
-    Ok(if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) })
+    Ok(if kept.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}?{}", kept.join("&"))
+    })
 }
 
 #[cfg(test)]
@@ -244,9 +255,17 @@ mod tests {
 
     #[test]
     fn reads_a_url_with_libpqs_tls_words() {
-        let url = Some("postgres://etl:s3cr3t-word@db:6000/mart?sslmode=verify-full&sslrootcert=ca.pem".into());
-        let read = settings(Config { url, ..Default::default() }).expect("reads");
-        assert_eq!((read.tls.mode, read.place.as_str()), (TlsMode::VerifyFull, "db:6000/mart"));
+        let url =
+            Some("postgres://etl:s3cr3t-word@db:6000/mart?sslmode=verify-full&sslrootcert=ca.pem".into());
+        let read = settings(Config {
+            url,
+            ..Default::default()
+        })
+        .expect("reads");
+        assert_eq!(
+            (read.tls.mode, read.place.as_str()),
+            (TlsMode::VerifyFull, "db:6000/mart")
+        );
         assert_eq!(read.tls.ca, Some(PathBuf::from("/base/ca.pem")));
         assert!(!format!("{read:?}").contains("s3cr3t"));
     }
@@ -255,16 +274,45 @@ mod tests {
     fn keeps_the_password_of_a_url_out_of_texts() {
         let env = Env::standalone("mart", Role::Source, "/");
         let url = Some("postgres://etl:s3cr3t-word@db/mart".into());
-        Settings::of(Config { url, ..Default::default() }, &env).expect("reads");
+        Settings::of(
+            Config {
+                url,
+                ..Default::default()
+            },
+            &env,
+        )
+        .expect("reads");
         assert!(!env.redactor.clean("it was s3cr3t-word").contains("s3cr3t"));
     }
 
     #[test]
     fn refuses_what_contradicts_itself() {
         let bad = |config| settings(config).err().map(|e| e.code());
-        assert_eq!(bad(Config { url: Some("postgres://a/b".into()), host: Some("c".into()), ..Default::default() }), Some(Code::E0103));
-        assert_eq!(bad(Config { url: Some("postgres://a/b?sslmode=maybe".into()), ..Default::default() }), Some(Code::E0103));
-        let tls = Some(Tls { cert: Some("c".into()), ..Default::default() });
-        assert_eq!(bad(Config { tls, ..Default::default() }), Some(Code::E0103));
+        assert_eq!(
+            bad(Config {
+                url: Some("postgres://a/b".into()),
+                host: Some("c".into()),
+                ..Default::default()
+            }),
+            Some(Code::E0103)
+        );
+        assert_eq!(
+            bad(Config {
+                url: Some("postgres://a/b?sslmode=maybe".into()),
+                ..Default::default()
+            }),
+            Some(Code::E0103)
+        );
+        let tls = Some(Tls {
+            cert: Some("c".into()),
+            ..Default::default()
+        });
+        assert_eq!(
+            bad(Config {
+                tls,
+                ..Default::default()
+            }),
+            Some(Code::E0103)
+        );
     }
 }

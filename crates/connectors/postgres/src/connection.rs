@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use synqx_model::{Code, Result};
-use synqx_sdk::{Asset, AssetKind, Connection, Dataset, Destination, Finding, Limits, Role, Source, TableSchema};
+use synqx_sdk::{
+    Asset, AssetKind, Connection, Dataset, Destination, Finding, Limits, Role, Source, TableSchema,
+};
 use tokio_postgres::types::Type;
 
 use crate::catalog;
@@ -24,7 +26,10 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn new(link: Link, limits: Limits) -> Self {
-        Database { link: Arc::new(link), limits }
+        Database {
+            link: Arc::new(link),
+            limits,
+        }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -50,7 +55,10 @@ impl Database {
                 name: "rights".into(),
                 ok: false,
                 detail: format!("the schema `{schema}` does not exist"),
-                hint: Some(format!("CREATE SCHEMA {}, or name another `schema`", quote(schema))),
+                hint: Some(format!(
+                    "CREATE SCHEMA {}, or name another `schema`",
+                    quote(schema)
+                )),
             });
         };
         let (usage, create): (bool, bool) = (row.get(0), row.get(1));
@@ -60,7 +68,13 @@ impl Database {
             _ => None,
         };
         Ok(match missing {
-            None => Finding::good("rights", format!("the schema `{schema}` can be used{}", if create { " and tables created in it" } else { "" })),
+            None => Finding::good(
+                "rights",
+                format!(
+                    "the schema `{schema}` can be used{}",
+                    if create { " and tables created in it" } else { "" }
+                ),
+            ),
             Some(right) => Finding {
                 name: "rights".into(),
                 ok: false,
@@ -104,17 +118,37 @@ impl Connection for Database {
                 return Ok(findings);
             }
         };
-        let encrypted = if session.encrypted { "encrypted" } else { "not encrypted" };
-        let user = session.query_one("SELECT current_user::text", &[], "ask who we are").await?.get::<_, String>(0);
+        let encrypted = if session.encrypted {
+            "encrypted"
+        } else {
+            "not encrypted"
+        };
+        let user = session
+            .query_one("SELECT current_user::text", &[], "ask who we are")
+            .await?
+            .get::<_, String>(0);
         let mut findings = vec![
             Finding::good("reachable", format!("{place} answers")),
             Finding::good("TLS", encrypted),
             Finding::good("login", format!("as `{user}`")),
-            Finding::good("version", format!("PostgreSQL {}.{}", session.version / 10_000, session.version % 10_000)),
+            Finding::good(
+                "version",
+                format!(
+                    "PostgreSQL {}.{}",
+                    session.version / 10_000,
+                    session.version % 10_000
+                ),
+            ),
             self.rights(&session).await?,
         ];
         if role == Role::Destination {
-            let standby = session.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[], "ask whether it is a standby").await?;
+            let standby = session
+                .query_one(
+                    "SELECT pg_catalog.pg_is_in_recovery()",
+                    &[],
+                    "ask whether it is a standby",
+                )
+                .await?;
             if standby.get::<_, bool>(0) {
                 findings.push(Finding {
                     name: "writable".into(),
@@ -141,13 +175,17 @@ impl Connection for Database {
                     "f" => AssetKind::ForeignTable,
                     _ => AssetKind::Table,
                 },
-                rows: Some(row.get::<_, f64>(3)).filter(|n| *n >= 0.0 && row.get::<_, String>(2) != "v").map(|n| n as u64),
+                rows: Some(row.get::<_, f64>(3))
+                    .filter(|n| *n >= 0.0 && row.get::<_, String>(2) != "v")
+                    .map(|n| n as u64),
                 bytes: row.get::<_, Option<i64>>(4).and_then(|b| u64::try_from(b).ok()),
                 comment: row.get(5),
             })
             .filter(|asset| {
                 pattern.is_none_or(|p| {
-                    let bare = asset.name.strip_prefix(&format!("{}.", self.link.settings.schema));
+                    let bare = asset
+                        .name
+                        .strip_prefix(&format!("{}.", self.link.settings.schema));
                     glob(p, &asset.name) || bare.is_some_and(|name| glob(p, name))
                 })
             })
@@ -155,8 +193,7 @@ impl Connection for Database {
     }
 
     async fn describe(&self, dataset: &Dataset) -> Result<TableSchema> {
-        let scope = if dataset.query.is_some() { Scope::Data } else { Scope::Catalog };
-        let session = Session::connect(&self.link, scope).await?;
+        let session = Session::connect(&self.link, Scope::Catalog).await?;
         let found = find(&session, &self.link, dataset).await?;
         let domain = catalog::domain(&session, &self.link).await?;
         match &found.relation {
@@ -164,7 +201,9 @@ impl Connection for Database {
             None => {
                 let schema = catalog::schema_of(&found.columns, &found.place)?;
                 let mut table = TableSchema::of(schema, format!("{domain}/query:{:016x}", fnv(&found.from)));
-                table.notes.push("of a query: keys, sizes and what is never NULL are not known".into());
+                table
+                    .notes
+                    .push("of a query: keys, sizes and what is never NULL are not known".into());
                 Ok(table)
             }
         }
@@ -180,6 +219,6 @@ impl Connection for Database {
     }
 
     fn destination(&self) -> Option<&dyn Destination> {
-        None
+        Some(self)
     }
 }

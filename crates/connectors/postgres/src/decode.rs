@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, FixedSizeBinaryBuilder,
-    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray,
-    NullBufferBuilder, StringViewBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder,
+    ArrayRef, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    IntervalMonthDayNanoBuilder, ListArray, NullBufferBuilder, StringViewBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, SchemaRef};
@@ -92,21 +93,29 @@ impl Builder {
             Kind::Float4 => Builder::Float4(Float32Builder::new()),
             Kind::Float8 => Builder::Float8(Float64Builder::new()),
             Kind::Numeric(_) | Kind::Money => match kind.arrow() {
-                DataType::Decimal128(p, s) => {
-                    Builder::Decimal128(Decimal128Builder::new().with_data_type(DataType::Decimal128(p, s)), p, s)
-                }
-                DataType::Decimal256(p, s) => {
-                    Builder::Decimal256(Decimal256Builder::new().with_data_type(DataType::Decimal256(p, s)), p, s)
-                }
+                DataType::Decimal128(p, s) => Builder::Decimal128(
+                    Decimal128Builder::new().with_data_type(DataType::Decimal128(p, s)),
+                    p,
+                    s,
+                ),
+                DataType::Decimal256(p, s) => Builder::Decimal256(
+                    Decimal256Builder::new().with_data_type(DataType::Decimal256(p, s)),
+                    p,
+                    s,
+                ),
                 _ => Builder::NumericText(StringViewBuilder::new(), String::new()),
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Other => Builder::Text(StringViewBuilder::new()),
+            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Other => {
+                Builder::Text(StringViewBuilder::new())
+            }
             Kind::Jsonb => Builder::Jsonb(StringViewBuilder::new()),
             Kind::Bytea => Builder::Bytes(BinaryViewBuilder::new()),
             Kind::Date => Builder::Date(Date32Builder::new()),
             Kind::Time(_) => Builder::Time(Time64MicrosecondBuilder::new()),
             Kind::Timestamp(_) => Builder::Timestamp(TimestampMicrosecondBuilder::new()),
-            Kind::TimestampTz(_) => Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            Kind::TimestampTz(_) => {
+                Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+            }
             Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
             Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
             Kind::Array(element, _) => Builder::List(Box::new(List {
@@ -152,8 +161,16 @@ impl Builder {
             Builder::Oid(b) => b.append_value(u32::from_be_bytes(fixed(bytes)?)),
             Builder::Float4(b) => b.append_value(f32::from_be_bytes(fixed(bytes)?)),
             Builder::Float8(b) => b.append_value(f64::from_be_bytes(fixed(bytes)?)),
-            Builder::Decimal128(b, p, s) => b.append_value(Wire::parse(bytes).and_then(|w| w.decimal(*p, *s)).map_err(refuse)?),
-            Builder::Decimal256(b, p, s) => b.append_value(Wire::parse(bytes).and_then(|w| w.decimal(*p, *s)).map_err(refuse)?),
+            Builder::Decimal128(b, p, s) => b.append_value(
+                Wire::parse(bytes)
+                    .and_then(|w| w.decimal(*p, *s))
+                    .map_err(refuse)?,
+            ),
+            Builder::Decimal256(b, p, s) => b.append_value(
+                Wire::parse(bytes)
+                    .and_then(|w| w.decimal(*p, *s))
+                    .map_err(refuse)?,
+            ),
             Builder::NumericText(b, room) => {
                 Wire::parse(bytes).and_then(|w| w.text(room)).map_err(refuse)?;
                 b.append_value(&*room);
@@ -185,7 +202,9 @@ impl Builder {
                 b.append_value(micros.ok_or(Refusal::Unfit("a timestamp after the year 294246"))?);
             }
             Builder::Interval(b) => b.append_value(interval(bytes)?),
-            Builder::Uuid(b) => b.append_value(fixed::<16>(bytes)?).map_err(|_| Refusal::Malformed)?,
+            Builder::Uuid(b) => b
+                .append_value(fixed::<16>(bytes)?)
+                .map_err(|_| Refusal::Malformed)?,
             Builder::List(list) => list.take(bytes)?,
         }
         Ok(())
@@ -222,12 +241,20 @@ impl Builder {
 fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, Refusal> {
     let all: [u8; 16] = fixed(bytes)?;
     let micros = i64::from_be_bytes(fixed(&all[..8])?);
-    let (days, months) = (i32::from_be_bytes(fixed(&all[8..12])?), i32::from_be_bytes(fixed(&all[12..])?));
-    let infinite = |days, months, micros, end32: i32, end64: i64| days == end32 && months == end32 && micros == end64;
-    if infinite(days, months, micros, i32::MAX, i64::MAX) || infinite(days, months, micros, i32::MIN, i64::MIN) {
+    let (days, months) = (
+        i32::from_be_bytes(fixed(&all[8..12])?),
+        i32::from_be_bytes(fixed(&all[12..])?),
+    );
+    let infinite =
+        |days, months, micros, end32: i32, end64: i64| days == end32 && months == end32 && micros == end64;
+    if infinite(days, months, micros, i32::MAX, i64::MAX)
+        || infinite(days, months, micros, i32::MIN, i64::MIN)
+    {
         return Err(Refusal::Unfit("an infinite interval"));
     }
-    let nanos = micros.checked_mul(1000).ok_or(Refusal::Unfit("an interval of more than 292 years of hours"))?;
+    let nanos = micros
+        .checked_mul(1000)
+        .ok_or(Refusal::Unfit("an interval of more than 292 years of hours"))?;
     Ok(IntervalMonthDayNano::new(months, days, nanos))
 }
 
@@ -266,7 +293,13 @@ impl List {
                 }
             }
         }
-        let end = self.offsets.last().copied().unwrap_or(0).checked_add(length).ok_or(Refusal::Malformed)?;
+        let end = self
+            .offsets
+            .last()
+            .copied()
+            .unwrap_or(0)
+            .checked_add(length)
+            .ok_or(Refusal::Malformed)?;
         if !rest.is_empty() || length < 0 {
             return Err(Refusal::Malformed);
         }
@@ -295,9 +328,26 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// A decoder for columns of these kinds. `target` is a batch's size in bytes.
-    pub(crate) fn new(schema: SchemaRef, kinds: &[Kind], target: usize, row_limit: u64, place: String) -> Self {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        kinds: &[Kind],
+        target: usize,
+        row_limit: u64,
+        place: String,
+    ) -> Self {
         let builders = kinds.iter().map(Builder::new).collect();
-        Decoder { schema, builders, target, row_limit, partial: Vec::new(), begun: false, ended: false, rows: 0, bytes: 0, place }
+        Decoder {
+            schema,
+            builders,
+            target,
+            row_limit,
+            partial: Vec::new(),
+            begun: false,
+            ended: false,
+            rows: 0,
+            bytes: 0,
+            place,
+        }
     }
 
     /// Takes a chunk; afterwards [`Decoder::full`] may be true. Errors: `E0208`, `E0210`, `E0805`.
@@ -325,9 +375,9 @@ impl Decoder {
         Ok(())
     }
 
-    /// The name of a column.
-    pub(crate) fn column(&self, index: usize) -> String {
-        self.schema.fields().get(index).map_or_else(|| "?".to_owned(), |f| f.name().clone())
+    /// The schema of the batches.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Whether a batch is ready to be taken.
@@ -340,7 +390,11 @@ impl Decoder {
         if self.rows == 0 {
             return Ok(None);
         }
-        let columns = self.builders.iter_mut().map(Builder::finish).collect::<Result<Vec<_>>>()?;
+        let columns = self
+            .builders
+            .iter_mut()
+            .map(Builder::finish)
+            .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         (self.rows, self.bytes) = (0, 0);
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
@@ -385,7 +439,9 @@ impl Decoder {
 
     /// Decodes one row if it is whole; a row is looked over before anything of it is taken.
     fn row(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
-        let Some(count) = bytes.first_chunk::<2>() else { return Ok(None) };
+        let Some(count) = bytes.first_chunk::<2>() else {
+            return Ok(None);
+        };
         let count = i16::from_be_bytes(*count);
         if count == -1 {
             self.ended = true;
@@ -396,7 +452,9 @@ impl Decoder {
         }
         let mut at = 2;
         for _ in 0..count {
-            let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<4>()) else { return Ok(None) };
+            let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<4>()) else {
+                return Ok(None);
+            };
             let length = i32::from_be_bytes(*head);
             if length < -1 {
                 return Err(self.malformed());
@@ -429,16 +487,27 @@ impl Decoder {
     fn refused(&self, column: usize, refusal: Refusal) -> Error {
         let name = self.schema.field(column).name();
         match refusal {
-            Refusal::Malformed => self.malformed().with_detail(format!("The value is in column `{name}`.")),
-            Refusal::Unfit(what) => Error::new(Code::E0208, format!("column `{name}` of {} holds {what}", self.place))
-                .with_detail("No Arrow type of this column holds it, and SynqX does not change values.")
-                .with_hint(format!("read it as text: use `query` with {}::text, or leave such rows out", crate::names::quote(name))),
+            Refusal::Malformed => self
+                .malformed()
+                .with_detail(format!("The value is in column `{name}`.")),
+            Refusal::Unfit(what) => Error::new(
+                Code::E0208,
+                format!("column `{name}` of {} holds {what}", self.place),
+            )
+            .with_detail("No Arrow type of this column holds it, and SynqX does not change values.")
+            .with_hint(format!(
+                "read it as text: use `query` with {}::text, or leave such rows out",
+                crate::names::quote(name)
+            )),
         }
     }
 
     fn malformed(&self) -> Error {
-        Error::new(Code::E0210, format!("the copy of {} is not in PostgreSQL's binary format", self.place))
-            .with_hint("check for a proxy between SynqX and the server that changes what it relays")
+        Error::new(
+            Code::E0210,
+            format!("the copy of {} is not in PostgreSQL's binary format", self.place),
+        )
+        .with_hint("check for a proxy between SynqX and the server that changes what it relays")
     }
 }
 
@@ -470,8 +539,18 @@ mod tests {
 
     fn decoder() -> Decoder {
         let kinds = [Kind::Int4, Kind::Text];
-        let fields: Vec<_> = kinds.iter().zip(["n", "t"]).map(|(k, n)| Field::new(n, k.arrow(), true)).collect();
-        Decoder::new(Arc::new(Schema::new(fields)), &kinds, 1 << 20, 1 << 20, "table `t`".into())
+        let fields: Vec<_> = kinds
+            .iter()
+            .zip(["n", "t"])
+            .map(|(k, n)| Field::new(n, k.arrow(), true))
+            .collect();
+        Decoder::new(
+            Arc::new(Schema::new(fields)),
+            &kinds,
+            1 << 20,
+            1 << 20,
+            "table `t`".into(),
+        )
     }
 
     #[test]
@@ -494,7 +573,10 @@ mod tests {
         cut.feed(&bytes[..bytes.len() - 2]).expect("takes");
         assert_eq!(cut.end().expect_err("cut").code(), Code::E0210);
         let mut long = decoder();
-        assert_eq!(long.feed(&[bytes, vec![1]].concat()).expect_err("long").code(), Code::E0210);
+        assert_eq!(
+            long.feed(&[bytes, vec![1]].concat()).expect_err("long").code(),
+            Code::E0210
+        );
     }
 
     #[test]
@@ -504,10 +586,19 @@ mod tests {
             (Kind::Date, i32::MAX.to_be_bytes().to_vec()),
             (Kind::Time(6), 86_400_000_000i64.to_be_bytes().to_vec()),
             (Kind::Timestamp(6), i64::MAX.to_be_bytes().to_vec()),
-            (Kind::Timestamp(6), 9_223_371_331_199_999_999i64.to_be_bytes().to_vec()),
+            (
+                Kind::Timestamp(6),
+                9_223_371_331_199_999_999i64.to_be_bytes().to_vec(),
+            ),
         ] {
             let schema = Arc::new(Schema::new(vec![field("when", &kind)]));
-            let mut decoder = Decoder::new(schema, std::slice::from_ref(&kind), 1 << 20, 1 << 20, "table `t`".into());
+            let mut decoder = Decoder::new(
+                schema,
+                std::slice::from_ref(&kind),
+                1 << 20,
+                1 << 20,
+                "table `t`".into(),
+            );
             let mut bytes = SIGNATURE.to_vec();
             bytes.extend([0; 8]);
             bytes.extend(1i16.to_be_bytes());

@@ -39,7 +39,7 @@ pub(crate) fn classify(role: Role, phase: Phase, doing: &str, error: &tokio_post
     if let Some(db) = error.as_db_error() {
         return of_server(role, doing, db);
     }
-    let text = error.to_string();
+    let text = chain(error);
     let make = |source, destination| Error::new(role.code(source, destination), format!("cannot {doing}"));
     if text.starts_with("error performing TLS handshake") {
         let hint = if text.contains("does not support TLS") {
@@ -55,19 +55,34 @@ pub(crate) fn classify(role: Role, phase: Phase, doing: &str, error: &tokio_post
                 .with_cause(error)
                 .with_hint("set `password` (best as a secret reference) in the connection");
         }
-        return make(Code::E0201, Code::E0301)
-            .with_cause(error)
-            .with_hint("check `host` and `port`, that the server runs, and that a firewall lets this machine in");
+        return make(Code::E0201, Code::E0301).with_cause(error).with_hint(
+            "check `host` and `port`, that the server runs, and that a firewall lets this machine in",
+        );
     }
     make(Code::E0205, Code::E0305)
         .with_cause(error)
         .with_hint("the connection broke or the server stopped; run again, nothing was half-published")
 }
 
+/// An error's text with those of its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        next = inner.source();
+    }
+    text
+}
+
 /// The error for a server that did not answer in time.
 pub(crate) fn timed_out(role: Role, doing: &str, seconds: f64) -> Error {
-    Error::new(role.code(Code::E0201, Code::E0301), format!("cannot {doing}: no answer within {seconds} s"))
-        .with_hint("check `host` and `port` and the firewall, or raise `connect_timeout`")
+    Error::new(
+        role.code(Code::E0201, Code::E0301),
+        format!("cannot {doing}: no answer within {seconds} s"),
+    )
+    .with_hint("check `host` and `port` and the firewall, or raise `connect_timeout`")
 }
 
 fn of_server(role: Role, doing: &str, db: &DbError) -> Error {
@@ -84,11 +99,17 @@ fn message(role: Role, doing: &str, db: &DbError) -> String {
     let class = &db.code().code()[..2];
     match (class, db.constraint()) {
         ("23", Some(constraint)) if role == Role::Destination => {
-            format!("cannot {doing}: a row violates the constraint `{constraint}`{}", of_table(db))
+            format!(
+                "cannot {doing}: a row violates the constraint `{constraint}`{}",
+                of_table(db)
+            )
         }
         ("23", None) if *db.code() == SqlState::NOT_NULL_VIOLATION => {
             let column = db.column().unwrap_or("?");
-            format!("cannot {doing}: a row has NULL in the column `{column}`, which must not be NULL{}", of_table(db))
+            format!(
+                "cannot {doing}: a row has NULL in the column `{column}`, which must not be NULL{}",
+                of_table(db)
+            )
         }
         ("22", _) => match db.where_().and_then(copy_column) {
             Some(column) => format!("cannot {doing}: {} in column `{column}`", data_problem(db.code())),
@@ -99,7 +120,9 @@ fn message(role: Role, doing: &str, db: &DbError) -> String {
 }
 
 fn of_table(db: &DbError) -> String {
-    db.table().map(|table| format!(" of table `{table}`")).unwrap_or_default()
+    db.table()
+        .map(|table| format!(" of table `{table}`"))
+        .unwrap_or_default()
 }
 
 /// The column in `COPY t, line 3, column name` (a value may follow; it is cut).
@@ -136,6 +159,7 @@ pub(crate) fn code_of(role: Role, state: &str) -> Code {
         "25006" => (Code::E0212, Code::E0303),
         "42P01" | "3F000" => (Code::E0204, Code::E0304),
         "53300" | "57P03" => (Code::E0201, Code::E0301),
+        "42P07" => (Code::E0212, Code::E0311),
         "53100" => (Code::E0212, Code::E0306),
         "40001" if role == Role::Source => (Code::E0205, Code::E0305),
         "55P03" | "40P01" | "40001" => (Code::E0212, Code::E0312),
@@ -158,6 +182,7 @@ fn hint(role: Role, state: &str, db: &DbError) -> String {
         "42501" => "grant the user what is missing: USAGE and CREATE on the schema, INSERT, UPDATE, DELETE on the table".into(),
         "25006" => "the server is read-only, such as a standby: connect to the primary".into(),
         "42P01" => "check the name and schema; `synqx discover` lists what there is, names are case-sensitive".into(),
+        "42P07" => "run again: somebody made the table in the meantime".into(),
         "3F000" => "create the schema or name another one".into(),
         "53300" => "the server has no free connections: lower the number of lanes or raise max_connections".into(),
         "53100" => "free space on the database server's disk, then run again".into(),
@@ -192,9 +217,12 @@ pub(crate) fn answer_lost(error: &tokio_postgres::Error) -> bool {
 
 /// `E0317` for a commit without an answer.
 pub(crate) fn lost_answer(doing: &str) -> Error {
-    Error::new(Code::E0317, format!("the connection broke while the server was asked to {doing}"))
-        .with_detail("The server may or may not have committed.")
-        .with_hint("run again: the next run reads what was committed and continues from there")
+    Error::new(
+        Code::E0317,
+        format!("the connection broke while the server was asked to {doing}"),
+    )
+    .with_detail("The server may or may not have committed.")
+    .with_hint("run again: the next run reads what was committed and continues from there")
 }
 
 #[cfg(test)]
@@ -231,7 +259,10 @@ mod tests {
     fn messages_that_hold_values_are_not_repeated() {
         assert!(!speakable("23505") && !speakable("22P02") && !speakable("P0001"));
         assert!(speakable("42P01") && speakable("57014"));
-        assert_eq!(copy_column("COPY t, line 7, column price: \"s3cr3t: x\"").as_deref(), Some("price"));
+        assert_eq!(
+            copy_column("COPY t, line 7, column price: \"s3cr3t: x\"").as_deref(),
+            Some("price")
+        );
         assert_eq!(copy_column("SQL statement"), None);
     }
 }

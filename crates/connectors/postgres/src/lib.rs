@@ -16,7 +16,9 @@ mod client;
 mod config;
 mod connection;
 mod decode;
+mod encode;
 mod errors;
+mod fit;
 mod mapping;
 mod names;
 mod numeric;
@@ -25,6 +27,7 @@ mod predicates;
 mod read;
 mod tls;
 mod wire;
+mod write;
 
 use std::sync::Arc;
 
@@ -73,6 +76,9 @@ impl Connector for Postgres {
 
     fn open(&self, config: Config, env: Env) -> Result<Arc<dyn Connection>> {
         let settings = config::Settings::of(config, &env)?;
-        Ok(Arc::new(connection::Database::new(client::Link { settings, env }, limits())))
+        Ok(Arc::new(connection::Database::new(
+            client::Link { settings, env },
+            limits(),
+        )))
     }
 }

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, IntervalUnit, TimeUnit};
+use arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, IntervalUnit, TimeUnit,
+};
 use synqx_sdk::annotation;
 
 /// The system's word in annotations.
@@ -48,7 +50,11 @@ pub(crate) enum Kind {
 impl Kind {
     /// The kind of a built-in base type.
     pub(crate) fn of_builtin(oid: u32, typmod: i32) -> Kind {
-        let digits = if (0..=6).contains(&typmod) { typmod as u8 } else { 6 };
+        let digits = if (0..=6).contains(&typmod) {
+            typmod as u8
+        } else {
+            6
+        };
         match oid {
             16 => Kind::Bool,
             21 => Kind::Int2,
@@ -103,7 +109,9 @@ impl Kind {
                 Some((p, s)) => DataType::Decimal256(p, s),
                 None => DataType::Utf8View,
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb | Kind::Enum | Kind::Other => DataType::Utf8View,
+            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb | Kind::Enum | Kind::Other => {
+                DataType::Utf8View
+            }
             Kind::Bytea => DataType::BinaryView,
             Kind::Date => DataType::Date32,
             Kind::Time(_) => DataType::Time64(TimeUnit::Microsecond),
@@ -112,7 +120,9 @@ impl Kind {
             Kind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Kind::Uuid => DataType::FixedSizeBinary(16),
             Kind::Money => DataType::Decimal128(19, 2),
-            Kind::Array(element, _) => DataType::List(Arc::new(element.mark(Field::new("item", element.arrow(), true)))),
+            Kind::Array(element, _) => {
+                DataType::List(Arc::new(element.mark(Field::new("item", element.arrow(), true))))
+            }
         }
     }
 
@@ -120,7 +130,9 @@ impl Kind {
     pub(crate) fn mark(&self, field: Field) -> Field {
         match self {
             Kind::Uuid => annotation::annotate(field, annotation::EXTENSION, annotation::EXTENSION_UUID),
-            Kind::Json | Kind::Jsonb => annotation::annotate(field, annotation::EXTENSION, annotation::EXTENSION_JSON),
+            Kind::Json | Kind::Jsonb => {
+                annotation::annotate(field, annotation::EXTENSION, annotation::EXTENSION_JSON)
+            }
             Kind::Numeric(_) if *field.data_type() == DataType::Utf8View => {
                 annotation::annotate(field, annotation::LOGICAL, annotation::LOGICAL_NUMERIC)
             }
@@ -160,8 +172,15 @@ pub(crate) fn native_for(field: &Field) -> Option<String> {
         DataType::UInt64 => "numeric(20,0)".into(),
         DataType::Float16 | DataType::Float32 => "real".into(),
         DataType::Float64 => "double precision".into(),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            if *s < 0 { format!("numeric({},0)", i32::from(*p) - i32::from(*s)) } else { format!("numeric({p},{s})") }
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => {
+            if *s < 0 {
+                format!("numeric({},0)", i32::from(*p) - i32::from(*s))
+            } else {
+                format!("numeric({p},{s})")
+            }
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             if annotation::is_json(field) {
@@ -173,15 +192,22 @@ pub(crate) fn native_for(field: &Field) -> Option<String> {
             }
         }
         DataType::FixedSizeBinary(16) if annotation::is_uuid(field) => "uuid".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "bytea".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "bytea".into()
+        }
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(_) | DataType::Time64(_) => "time".into(),
         DataType::Timestamp(_, None) => "timestamp".into(),
         DataType::Timestamp(_, Some(_)) => "timestamptz".into(),
         DataType::Duration(_) | DataType::Interval(_) => "interval".into(),
-        DataType::Dictionary(_, value) => native_for(&Field::new(field.name(), value.as_ref().clone(), true))?,
+        DataType::Dictionary(_, value) => {
+            native_for(&Field::new(field.name(), value.as_ref().clone(), true))?
+        }
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            if matches!(item.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) {
+            if matches!(
+                item.data_type(),
+                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+            ) {
                 return None;
             }
             format!("{}[]", native_for(item)?)
@@ -212,14 +238,31 @@ mod tests {
         for (data_type, native) in [
             (DataType::UInt64, Some("numeric(20,0)")),
             (DataType::Decimal128(10, -3), Some("numeric(13,0)")),
-            (DataType::Timestamp(TimeUnit::Nanosecond, Some("Europe/Paris".into())), Some("timestamptz")),
-            (DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8)), Some("text")),
-            (DataType::List(Arc::new(Field::new("item", DataType::Int32, true))), Some("integer[]")),
+            (
+                DataType::Timestamp(TimeUnit::Nanosecond, Some("Europe/Paris".into())),
+                Some("timestamptz"),
+            ),
+            (
+                DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8)),
+                Some("text"),
+            ),
+            (
+                DataType::List(Arc::new(Field::new("item", DataType::Int32, true))),
+                Some("integer[]"),
+            ),
             (DataType::Struct(arrow::datatypes::Fields::empty()), None),
         ] {
-            assert_eq!(native_for(&Field::new("c", data_type.clone(), true)).as_deref(), native, "{data_type}");
+            assert_eq!(
+                native_for(&Field::new("c", data_type.clone(), true)).as_deref(),
+                native,
+                "{data_type}"
+            );
         }
-        let json = annotation::annotate(Field::new("c", DataType::Utf8View, true), annotation::EXTENSION, annotation::EXTENSION_JSON);
+        let json = annotation::annotate(
+            Field::new("c", DataType::Utf8View, true),
+            annotation::EXTENSION,
+            annotation::EXTENSION_JSON,
+        );
         assert_eq!(native_for(&json).as_deref(), Some("json"));
     }
 }

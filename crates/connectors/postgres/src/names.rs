@@ -21,17 +21,25 @@ pub(crate) struct TableName {
 
 impl TableName {
     pub(crate) fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        TableName { schema: schema.into(), name: name.into() }
+        TableName {
+            schema: schema.into(),
+            name: name.into(),
+        }
     }
 
     /// Reads `table`, `schema.table`, `"odd.name"."t""x"`. Errors: `E0116`.
     pub(crate) fn parse(text: &str, default_schema: &str) -> Result<Self> {
         let mut parts = split(text)?;
-        let (Some(name), schema) = (parts.pop(), parts.pop()) else { return Err(bad(text, "it is empty")) };
+        let (Some(name), schema) = (parts.pop(), parts.pop()) else {
+            return Err(bad(text, "it is empty"));
+        };
         if !parts.is_empty() {
             return Err(bad(text, "it has more than a schema and a name"));
         }
-        let table = TableName { schema: schema.unwrap_or_else(|| default_schema.to_owned()), name };
+        let table = TableName {
+            schema: schema.unwrap_or_else(|| default_schema.to_owned()),
+            name,
+        };
         check_identifier(&table.schema, "schema")?;
         check_identifier(&table.name, "table")?;
         Ok(table)
@@ -49,17 +57,29 @@ impl TableName {
 
     /// Another table of the same schema.
     pub(crate) fn sibling(&self, name: impl Into<String>) -> Self {
-        TableName { schema: self.schema.clone(), name: name.into() }
+        TableName {
+            schema: self.schema.clone(),
+            name: name.into(),
+        }
     }
 }
 
 fn part_label(part: &str) -> String {
-    if part.is_empty() || part.contains(['.', '"']) { quote(part) } else { part.to_owned() }
+    if part.is_empty() || part.contains(['.', '"']) {
+        quote(part)
+    } else {
+        part.to_owned()
+    }
 }
 
 fn bad(text: &str, why: &str) -> Error {
-    Error::new(Code::E0116, format!("cannot read `{text}` as the name of a table: {why}"))
-        .with_hint("write table, schema.table, or double-quote a part that contains a dot: \"my.schema\".\"my.table\"")
+    Error::new(
+        Code::E0116,
+        format!("cannot read `{text}` as the name of a table: {why}"),
+    )
+    .with_hint(
+        "write table, schema.table, or double-quote a part that contains a dot: \"my.schema\".\"my.table\"",
+    )
 }
 
 fn split(text: &str) -> Result<Vec<String>> {
@@ -109,8 +129,10 @@ pub(crate) fn check_identifier(name: &str, kind: &str) -> Result<()> {
         return Ok(());
     };
     let shown: String = name.chars().filter(|c| *c != '\0').take(80).collect();
-    Err(Error::new(Code::E0116, format!("the {kind} name `{shown}` {problem}"))
-        .with_hint("rename it in the pipeline, for a column with a `rename` step"))
+    Err(
+        Error::new(Code::E0116, format!("the {kind} name `{shown}` {problem}"))
+            .with_hint("rename it in the pipeline, for a column with a `rename` step"),
+    )
 }
 
 /// An identifier, quoted.
@@ -126,7 +148,11 @@ pub(crate) fn quote_all<'a>(names: impl IntoIterator<Item = &'a str>) -> String 
 /// A text constant. The `E` form keeps backslashes literal whatever `standard_conforming_strings` says.
 pub(crate) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 /// What all staging tables of a stream begin with.
@@ -136,7 +162,12 @@ pub(crate) fn staging_prefix(stream: &StreamKey) -> String {
 
 /// The staging table of one attempt.
 pub(crate) fn staging_name(stream: &StreamKey, run: &RunId) -> String {
-    format!("{}{}_{}", staging_prefix(stream), run.short(), RunId::fresh().short())
+    format!(
+        "{}{}_{}",
+        staging_prefix(stream),
+        run.short(),
+        RunId::fresh().short()
+    )
 }
 
 /// Two numbers for an advisory lock on a text.
@@ -160,7 +191,9 @@ pub(crate) fn suffixed(name: &str, suffix: &str) -> String {
 
 /// FNV-1a, 64 bits: names tables, protects nothing.
 pub(crate) fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// Whether a name matches a glob of `*` and `?`.
@@ -218,14 +251,21 @@ mod tests {
 
     #[test]
     fn quotes_everything() {
-        assert_eq!(TableName::new("s", "a\"; drop table x; --").sql(), "\"s\".\"a\"\"; drop table x; --\"");
+        assert_eq!(
+            TableName::new("s", "a\"; drop table x; --").sql(),
+            "\"s\".\"a\"\"; drop table x; --\""
+        );
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\'"), "E'a\\\\'''");
     }
 
     #[test]
     fn own_names_fit_and_differ() {
-        let stream = StreamKey { pipeline: "p".into(), node: "n".into(), asset: "a".into() };
+        let stream = StreamKey {
+            pipeline: "p".into(),
+            node: "n".into(),
+            asset: "a".into(),
+        };
         let run = RunId::fresh();
         let name = staging_name(&stream, &run);
         assert!(name.len() <= IDENTIFIER_BYTES && name.starts_with(&staging_prefix(&stream)));

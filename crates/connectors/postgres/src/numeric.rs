@@ -40,11 +40,18 @@ impl<'a> Wire<'a> {
         if !known || groups.len() != usize::from(word(0)) * 2 {
             return Err(Trouble::Malformed);
         }
-        Ok(Wire { groups, weight: i32::from(word(2) as i16), sign, places: usize::from(word(6) & 0x3fff) })
+        Ok(Wire {
+            groups,
+            weight: i32::from(word(2) as i16),
+            sign,
+            places: usize::from(word(6) & 0x3fff),
+        })
     }
 
     fn groups(&self) -> impl Iterator<Item = i64> + '_ {
-        self.groups.chunks_exact(2).map(|g| i64::from(u16::from_be_bytes([g[0], g[1]])))
+        self.groups
+            .chunks_exact(2)
+            .map(|g| i64::from(u16::from_be_bytes([g[0], g[1]])))
     }
 
     /// The unscaled value of a decimal with `scale` places and at most `precision` digits.
@@ -62,7 +69,10 @@ impl<'a> Wire<'a> {
                 return Err(Trouble::Malformed);
             }
             if power >= 0 {
-                value = value.shift(4).and_then(|v| v.plus(group)).ok_or(Trouble::TooLarge)?;
+                value = value
+                    .shift(4)
+                    .and_then(|v| v.plus(group))
+                    .ok_or(Trouble::TooLarge)?;
                 last = power;
             } else {
                 let cut = 10i64.pow((-power).min(4) as u32);
@@ -70,7 +80,10 @@ impl<'a> Wire<'a> {
                     return Err(Trouble::TooLarge);
                 }
                 if power > -4 {
-                    value = value.shift((4 + power) as u32).and_then(|v| v.plus(group / cut)).ok_or(Trouble::TooLarge)?;
+                    value = value
+                        .shift((4 + power) as u32)
+                        .and_then(|v| v.plus(group / cut))
+                        .ok_or(Trouble::TooLarge)?;
                 }
                 last = 0;
             }
@@ -84,7 +97,11 @@ impl<'a> Wire<'a> {
         if !value.fits(precision) {
             return Err(Trouble::TooLarge);
         }
-        Ok(if self.sign == NEGATIVE { value.negated() } else { value })
+        Ok(if self.sign == NEGATIVE {
+            value.negated()
+        } else {
+            value
+        })
     }
 
     /// The value as PostgreSQL prints it.
@@ -103,7 +120,11 @@ impl<'a> Wire<'a> {
                     return Err(Trouble::Malformed);
                 }
                 let group = |at: i32| -> i64 {
-                    usize::try_from(self.weight - at).ok().and_then(|i| groups.get(i)).copied().unwrap_or(0)
+                    usize::try_from(self.weight - at)
+                        .ok()
+                        .and_then(|i| groups.get(i))
+                        .copied()
+                        .unwrap_or(0)
                 };
                 for at in (0..=self.weight.max(0)).rev() {
                     if at == self.weight.max(0) {
@@ -155,7 +176,9 @@ impl Whole for i128 {
         self.checked_add(i128::from(n))
     }
     fn fits(self, precision: u8) -> bool {
-        10i128.checked_pow(u32::from(precision)).is_none_or(|limit| self < limit)
+        10i128
+            .checked_pow(u32::from(precision))
+            .is_none_or(|limit| self < limit)
     }
     fn negated(self) -> Self {
         -self
@@ -173,7 +196,9 @@ impl Whole for i256 {
         self.checked_add(i256::from_i128(i128::from(n)))
     }
     fn fits(self, precision: u8) -> bool {
-        i256::from_i128(10).checked_pow(u32::from(precision)).is_none_or(|limit| self < limit)
+        i256::from_i128(10)
+            .checked_pow(u32::from(precision))
+            .is_none_or(|limit| self < limit)
     }
     fn negated(self) -> Self {
         self.wrapping_neg()
@@ -196,7 +221,10 @@ pub(crate) fn write_digits(out: &mut Vec<u8>, negative: bool, digits: &[u8], pla
         while at < significant as i32 {
             let mut group = 0u16;
             for i in at..at + 4 {
-                let digit = usize::try_from(i).ok().and_then(|i| digits.get(i)).map_or(0, |d| d - b'0');
+                let digit = usize::try_from(i)
+                    .ok()
+                    .and_then(|i| digits.get(i))
+                    .map_or(0, |d| d - b'0');
                 group = group * 10 + u16::from(digit);
             }
             out.extend(group.to_be_bytes());
@@ -204,7 +232,11 @@ pub(crate) fn write_digits(out: &mut Vec<u8>, negative: bool, digits: &[u8], pla
             at += 4;
         }
     }
-    let sign = if negative && groups > 0 { NEGATIVE } else { POSITIVE };
+    let sign = if negative && groups > 0 {
+        NEGATIVE
+    } else {
+        POSITIVE
+    };
     let head = [groups, weight as i16 as u16, sign, shown as u16];
     for (i, word) in head.iter().enumerate() {
         out[start + 2 * i..start + 2 * i + 2].copy_from_slice(&word.to_be_bytes());
@@ -309,21 +341,45 @@ mod tests {
 
     fn text_of(bytes: &[u8]) -> String {
         let mut text = String::new();
-        Wire::parse(bytes).expect("a numeric").text(&mut text).expect("prints");
+        Wire::parse(bytes)
+            .expect("a numeric")
+            .text(&mut text)
+            .expect("prints");
         text
     }
 
     #[test]
     fn text_reads_what_it_prints() {
         for text in [
-            "0", "0.00", "1", "-1", "9999", "10000", "10000.0001", "0.0001", "0.00010", "-0.5", "123456789012345678901234567890.123",
-            "NaN", "Infinity", "-Infinity", "100000000", "0.000000001", "99990000",
+            "0",
+            "0.00",
+            "1",
+            "-1",
+            "9999",
+            "10000",
+            "10000.0001",
+            "0.0001",
+            "0.00010",
+            "-0.5",
+            "123456789012345678901234567890.123",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "100000000",
+            "0.000000001",
+            "99990000",
         ] {
             let mut bytes = Vec::new();
             write_text(&mut bytes, text).expect("a number");
             assert_eq!(text_of(&bytes), text);
         }
-        for (text, printed) in [("1e3", "1000"), ("1.5e-3", "0.0015"), ("+7", "7"), ("-0", "0"), ("007.10", "7.10")] {
+        for (text, printed) in [
+            ("1e3", "1000"),
+            ("1.5e-3", "0.0015"),
+            ("+7", "7"),
+            ("-0", "0"),
+            ("007.10", "7.10"),
+        ] {
             let mut bytes = Vec::new();
             write_text(&mut bytes, text).expect("a number");
             assert_eq!(text_of(&bytes), printed);

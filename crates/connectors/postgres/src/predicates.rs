@@ -25,7 +25,9 @@ enum Domain {
 pub(crate) const EQUALITY: &str = "synqx.postgresql.equality";
 
 fn domain(table: &TableSchema, column: &str) -> Domain {
-    let Ok(field) = table.schema.field_with_name(column) else { return Domain::Nothing };
+    let Ok(field) = table.schema.field_with_name(column) else {
+        return Domain::Nothing;
+    };
     let native = annotation::native(field, crate::mapping::SYSTEM).unwrap_or("");
     let base = native.split('(').next().unwrap_or("");
     let zoned = native.ends_with("with time zone");
@@ -49,7 +51,11 @@ fn domain(table: &TableSchema, column: &str) -> Domain {
 
 /// Whether a read applies a predicate exactly.
 pub(crate) fn accepts(table: &TableSchema, predicate: &Predicate) -> Acceptance {
-    if render(table, predicate).is_some() { Acceptance::Exact } else { Acceptance::No }
+    if render(table, predicate).is_some() {
+        Acceptance::Exact
+    } else {
+        Acceptance::No
+    }
 }
 
 /// The SQL of a predicate; `None` when it is not accepted.
@@ -62,26 +68,57 @@ pub(crate) fn render(table: &TableSchema, predicate: &Predicate) -> Option<Strin
             {
                 return None;
             }
-            Some(format!("{} {} {}", quote(column), op.as_sql(), constant(domain, literal)?))
+            Some(format!(
+                "{} {} {}",
+                quote(column),
+                op.as_sql(),
+                constant(domain, literal)?
+            ))
         }
-        Predicate::In { column, literals, negated } => {
+        Predicate::In {
+            column,
+            literals,
+            negated,
+        } => {
             if literals.is_empty() {
                 return None;
             }
             let domain = domain(table, column);
             let items: Option<Vec<String>> = literals.iter().map(|l| constant(domain, l)).collect();
-            Some(format!("{}{} IN ({})", quote(column), if *negated { " NOT" } else { "" }, items?.join(", ")))
+            Some(format!(
+                "{}{} IN ({})",
+                quote(column),
+                if *negated { " NOT" } else { "" },
+                items?.join(", ")
+            ))
         }
         Predicate::IsNull { column, negated } => {
             let field = table.schema.field_with_name(column).ok()?;
             let native = annotation::native(field, crate::mapping::SYSTEM)?;
             // A composite "IS NULL" when all its fields are; through the cast it is not.
             let simple = domain(table, column) != Domain::Nothing
-                || matches!(native, "real" | "double precision" | "numeric" | "text" | "uuid" | "bytea" | "json" | "jsonb" | "interval");
+                || matches!(
+                    native,
+                    "real"
+                        | "double precision"
+                        | "numeric"
+                        | "text"
+                        | "uuid"
+                        | "bytea"
+                        | "json"
+                        | "jsonb"
+                        | "interval"
+                );
             simple.then(|| format!("{} IS{} NULL", quote(column), if *negated { " NOT" } else { "" }))
         }
-        Predicate::Like { column, pattern, negated } => {
-            let Domain::Text { .. } = domain(table, column) else { return None };
+        Predicate::Like {
+            column,
+            pattern,
+            negated,
+        } => {
+            let Domain::Text { .. } = domain(table, column) else {
+                return None;
+            };
             // A pattern that ends in its escape is an error in PostgreSQL.
             let escapes = pattern.chars().rev().take_while(|c| *c == '\\').count();
             if escapes % 2 == 1 || pattern.contains('\0') {
@@ -109,11 +146,17 @@ fn constant(domain: Domain, value: &Literal) -> Option<String> {
         // As an integer where it is one, so that an index on an integer column is used.
         (Domain::Number, Literal::Int(n)) if i64::try_from(*n).is_ok() => format!("'{n}'::pg_catalog.int8"),
         (Domain::Number, Literal::Int(n)) => format!("'{n}'::pg_catalog.numeric"),
-        (Domain::Number, Literal::Decimal(n, scale)) => format!("'{}'::pg_catalog.numeric", render_decimal(*n, *scale)),
+        (Domain::Number, Literal::Decimal(n, scale)) => {
+            format!("'{}'::pg_catalog.numeric", render_decimal(*n, *scale))
+        }
         (Domain::Bool, Literal::Bool(b)) => format!("{b}"),
         (Domain::Date, Literal::Date(days)) => format!("'{}'::pg_catalog.date", day(i64::from(*days))?),
-        (Domain::Timestamp, Literal::Timestamp(micros)) => format!("'{}'::pg_catalog.timestamp", moment(*micros)?),
-        (Domain::Instant, Literal::Instant(micros)) => format!("'{}+00'::pg_catalog.timestamptz", moment(*micros)?),
+        (Domain::Timestamp, Literal::Timestamp(micros)) => {
+            format!("'{}'::pg_catalog.timestamp", moment(*micros)?)
+        }
+        (Domain::Instant, Literal::Instant(micros)) => {
+            format!("'{}+00'::pg_catalog.timestamptz", moment(*micros)?)
+        }
         (Domain::Text { .. }, Literal::Text(t)) if !t.contains('\0') => literal(t),
         _ => return None,
     })
@@ -140,7 +183,11 @@ mod tests {
 
     fn table() -> TableSchema {
         let field = |name: &str, data_type: DataType, native: &str, equality: Option<&str>| {
-            let field = annotation::annotate(Field::new(name, data_type, true), annotation::SYSTEM, crate::mapping::SYSTEM);
+            let field = annotation::annotate(
+                Field::new(name, data_type, true),
+                annotation::SYSTEM,
+                crate::mapping::SYSTEM,
+            );
             let field = annotation::annotate(field, annotation::NATIVE, native);
             match equality {
                 Some(e) => annotation::annotate(field, EQUALITY, e),
@@ -151,9 +198,19 @@ mod tests {
             field("id", DataType::Int32, "integer", None),
             field("price", DataType::Decimal128(10, 2), "numeric(10,2)", None),
             field("name", DataType::Utf8View, "text", Some("bytewise")),
-            field("code", DataType::Utf8View, "character varying(8)", Some("ordered")),
+            field(
+                "code",
+                DataType::Utf8View,
+                "character varying(8)",
+                Some("ordered"),
+            ),
             field("loose", DataType::Utf8View, "public.citext", Some("bytewise")),
-            field("when", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), "timestamp with time zone", None),
+            field(
+                "when",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                "timestamp with time zone",
+                None,
+            ),
             field("x", DataType::Float64, "double precision", None),
             field("net", DataType::Utf8View, "inet", None),
             field("day", DataType::Date32, "date", None),
@@ -162,26 +219,62 @@ mod tests {
     }
 
     fn compare(column: &str, op: Comparison, literal: Literal) -> Predicate {
-        Predicate::Compare { column: column.into(), op, literal }
+        Predicate::Compare {
+            column: column.into(),
+            op,
+            literal,
+        }
     }
 
     #[test]
     fn what_both_sides_agree_on_is_rendered_with_types() {
         for (predicate, sql) in [
-            (compare("id", Comparison::GtEq, Literal::Int(-5)), "\"id\" >= '-5'::pg_catalog.int8"),
-            (compare("price", Comparison::Lt, Literal::Decimal(1250, 2)), "\"price\" < '12.50'::pg_catalog.numeric"),
-            (compare("name", Comparison::Eq, Literal::Text("it's \\".into())), "\"name\" = E'it''s \\\\'"),
-            (compare("code", Comparison::Gt, Literal::Text("m".into())), "\"code\" > 'm'"),
-            (compare("day", Comparison::Eq, Literal::Date(0)), "\"day\" = '1970-01-01'::pg_catalog.date"),
-            (compare("when", Comparison::Lt, Literal::Instant(1)), "\"when\" < '1970-01-01 00:00:00.000001+00'::pg_catalog.timestamptz"),
             (
-                Predicate::In { column: "id".into(), literals: vec![Literal::Int(1), Literal::Int(2)], negated: true },
+                compare("id", Comparison::GtEq, Literal::Int(-5)),
+                "\"id\" >= '-5'::pg_catalog.int8",
+            ),
+            (
+                compare("price", Comparison::Lt, Literal::Decimal(1250, 2)),
+                "\"price\" < '12.50'::pg_catalog.numeric",
+            ),
+            (
+                compare("name", Comparison::Eq, Literal::Text("it's \\".into())),
+                "\"name\" = E'it''s \\\\'",
+            ),
+            (
+                compare("code", Comparison::Gt, Literal::Text("m".into())),
+                "\"code\" > 'm'",
+            ),
+            (
+                compare("day", Comparison::Eq, Literal::Date(0)),
+                "\"day\" = '1970-01-01'::pg_catalog.date",
+            ),
+            (
+                compare("when", Comparison::Lt, Literal::Instant(1)),
+                "\"when\" < '1970-01-01 00:00:00.000001+00'::pg_catalog.timestamptz",
+            ),
+            (
+                Predicate::In {
+                    column: "id".into(),
+                    literals: vec![Literal::Int(1), Literal::Int(2)],
+                    negated: true,
+                },
                 "\"id\" NOT IN ('1'::pg_catalog.int8, '2'::pg_catalog.int8)",
             ),
-            (Predicate::Like { column: "name".into(), pattern: "a\\%b%".into(), negated: false }, "\"name\" LIKE E'a\\\\%b%'"),
+            (
+                Predicate::Like {
+                    column: "name".into(),
+                    pattern: "a\\%b%".into(),
+                    negated: false,
+                },
+                "\"name\" LIKE E'a\\\\%b%'",
+            ),
             (
                 Predicate::Or(vec![
-                    Predicate::IsNull { column: "x".into(), negated: true },
+                    Predicate::IsNull {
+                        column: "x".into(),
+                        negated: true,
+                    },
                     Predicate::Not(Box::new(compare("id", Comparison::Eq, Literal::Int(1)))),
                 ]),
                 "(\"x\" IS NOT NULL OR NOT (\"id\" = '1'::pg_catalog.int8))",
@@ -203,7 +296,11 @@ mod tests {
             compare("when", Comparison::Eq, Literal::Timestamp(0)),
             compare("day", Comparison::Eq, Literal::Date(i32::MAX)),
             compare("absent", Comparison::Eq, Literal::Int(1)),
-            Predicate::Like { column: "name".into(), pattern: "a\\".into(), negated: false },
+            Predicate::Like {
+                column: "name".into(),
+                pattern: "a\\".into(),
+                negated: false,
+            },
             Predicate::And(vec![]),
             Predicate::And(vec![
                 compare("id", Comparison::Eq, Literal::Int(1)),

@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Acceptance, BatchStream, Dataset, Predicate, ReadPlan, Reader, Reservation, Scan, Source, TableSchema, annotation};
+use synqx_sdk::{
+    Acceptance, BatchStream, Dataset, Predicate, ReadPlan, Reader, Reservation, Scan, Source, TableSchema,
+    annotation,
+};
 use tokio::sync::Mutex;
 use tokio_postgres::CopyOutStream;
 
@@ -38,15 +41,26 @@ pub(crate) struct Found {
 /// Looks a dataset up. Errors: `E0102`, `E0204`, `E0203`, `E0212`.
 pub(crate) async fn find(session: &Session, link: &Link, dataset: &Dataset) -> Result<Found> {
     if let Some(key) = dataset.options.keys().next() {
-        return Err(Error::new(Code::E0102, format!("`{key}` is not an option of a PostgreSQL asset")).with_hint("remove it; there are none"));
+        return Err(Error::new(
+            Code::E0102,
+            format!("`{key}` is not an option of a PostgreSQL asset"),
+        )
+        .with_hint("remove it; there are none"));
     }
     if let Some(query) = &dataset.query {
         let place = format!("the query on `{}`", link.env.name);
-        let columns = catalog::fetch_query_columns(session, query, &format!("describe {place}")).await?;
-        return Ok(Found { relation: None, columns, from: format!("(\n{}\n) AS q", catalog::trim_query(query)), place });
+        let columns =
+            catalog::fetch_query_columns(session, link, query, &format!("describe {place}")).await?;
+        return Ok(Found {
+            relation: None,
+            columns,
+            from: format!("(\n{}\n) AS q", catalog::trim_query(query)),
+            place,
+        });
     }
     let Some(asset) = &dataset.asset else {
-        return Err(Error::new(Code::E0103, "neither a table nor a query is named").with_hint("set `asset` or `query`"));
+        return Err(Error::new(Code::E0103, "neither a table nor a query is named")
+            .with_hint("set `asset` or `query`"));
     };
     let table = TableName::parse(asset, &link.settings.schema)?;
     match catalog::fetch_relation(session, &table).await? {
@@ -67,13 +81,26 @@ fn project(scan: &Scan, found: &Found) -> Result<(SchemaRef, Vec<Kind>)> {
     for name in &scan.columns {
         let Ok(planned) = scan.table.schema.field_with_name(name) else {
             let names = scan.table.schema.fields().iter().map(|f| f.name().as_str());
-            return Err(Error::new(Code::E0401, format!("{} has no column `{name}`", found.place)).with_hint(did_you_mean(name, names)));
+            return Err(
+                Error::new(Code::E0401, format!("{} has no column `{name}`", found.place))
+                    .with_hint(did_you_mean(name, names)),
+            );
         };
         let changed = |how: &str| {
-            Error::new(Code::E0215, format!("column `{name}` of {} {how} since the run was planned", found.place))
-                .with_hint("run again: the plan is made anew")
+            Error::new(
+                Code::E0215,
+                format!(
+                    "column `{name}` of {} {how} since the run was planned",
+                    found.place
+                ),
+            )
+            .with_hint("run again: the plan is made anew")
         };
-        let column = found.columns.iter().find(|c| c.name == *name).ok_or_else(|| changed("was removed"))?;
+        let column = found
+            .columns
+            .iter()
+            .find(|c| c.name == *name)
+            .ok_or_else(|| changed("was removed"))?;
         let field = catalog::field_of(column);
         let native = |f| annotation::native(f, crate::mapping::SYSTEM).map(str::to_owned);
         if field.data_type() != planned.data_type() || native(&field) != native(planned) {
@@ -90,8 +117,12 @@ fn project(scan: &Scan, found: &Found) -> Result<(SchemaRef, Vec<Kind>)> {
 
 /// The statement of one part.
 fn statement(scan: &Scan, kinds: &[Kind], part: &Part) -> Result<String> {
-    let columns: Vec<String> =
-        scan.columns.iter().zip(kinds).map(|(name, kind)| format!("{}{}", quote(name), kind.read_cast())).collect();
+    let columns: Vec<String> = scan
+        .columns
+        .iter()
+        .zip(kinds)
+        .map(|(name, kind)| format!("{}{}", quote(name), kind.read_cast()))
+        .collect();
     let mut conditions: Vec<String> = part.only.clone().into_iter().collect();
     for predicate in &scan.predicates {
         let sql = predicates::render(&scan.table, predicate)
@@ -116,12 +147,30 @@ impl Source for Database {
 
     async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {
         let link = self.link();
-        let session = Session::connect(link, scope(&scan.dataset)).await?;
+        let session = Session::connect(link, Scope::Catalog).await?;
         let found = find(&session, link, &scan.dataset).await?;
         let (schema, kinds) = project(scan, &found)?;
-        let partitions = Box::pin(partition::split(&session, scan, found.relation.as_ref(), &found.from)).await?;
-        let shown = statement(scan, &kinds, &Part { from: found.from.clone(), only: None })?;
-        let pushed = scan.predicates.iter().filter_map(|p| predicates::render(&scan.table, p)).collect();
+        session.enter(link, Scope::Data).await?;
+        let partitions = Box::pin(partition::split(
+            &session,
+            scan,
+            found.relation.as_ref(),
+            &found.from,
+        ))
+        .await?;
+        let shown = statement(
+            scan,
+            &kinds,
+            &Part {
+                from: found.from.clone(),
+                only: None,
+            },
+        )?;
+        let pushed = scan
+            .predicates
+            .iter()
+            .filter_map(|p| predicates::render(&scan.table, p))
+            .collect();
         let known = found.relation.as_ref().and_then(|r| r.rows);
         let limited = scan.limit.is_some() && partitions.len() == 1;
         let mut notes = Vec::new();
@@ -147,8 +196,10 @@ impl Source for Database {
 
     async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>> {
         let link = self.link();
-        let session = Session::connect(link, scope(&scan.dataset)).await?;
-        session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin a read").await?;
+        let session = Session::connect(link, Scope::Catalog).await?;
+        session
+            .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin a read")
+            .await?;
         let found = find(&session, link, &scan.dataset).await.map_err(gone)?;
         let (schema, kinds) = project(scan, &found)?;
         if schema.fields().len() != plan.schema.fields().len() {
@@ -156,14 +207,22 @@ impl Source for Database {
         }
         let parts = plan.partitions.iter().map(Part::of).collect::<Result<Vec<_>>>()?;
         check_leaves(&session, &found, &parts).await?;
-        let statements = parts.iter().map(|part| statement(scan, &kinds, part)).collect::<Result<Vec<_>>>()?;
+        let statements = parts
+            .iter()
+            .map(|part| statement(scan, &kinds, part))
+            .collect::<Result<Vec<_>>>()?;
         let snapshot = match statements.len() {
             0 | 1 => None,
-            _ => Some(session.query_one("SELECT pg_catalog.pg_export_snapshot()", &[], "export a snapshot").await?.get::<_, String>(0)),
+            _ => Some(
+                session
+                    .query_one("SELECT pg_catalog.pg_export_snapshot()", &[], "export a snapshot")
+                    .await?
+                    .get::<_, String>(0),
+            ),
         };
+        session.enter(link, Scope::Data).await?;
         Ok(Box::new(TableReader {
             link: Arc::clone(link),
-            scope: scope(&scan.dataset),
             snapshot,
             holder: Mutex::new(Some(session)),
             statements,
@@ -174,22 +233,24 @@ impl Source for Database {
     }
 }
 
-/// Queries mean the connection's schema; everything else is looked up by full name.
-fn scope(dataset: &Dataset) -> Scope {
-    if dataset.query.is_some() { Scope::Data } else { Scope::Catalog }
-}
-
 /// A table that is not there any more was there when the plan was made.
 fn gone(error: Error) -> Error {
     if error.code() != Code::E0204 {
         return error;
     }
-    Error::new(Code::E0215, format!("{} any more", error.message())).with_hint("run again: the plan is made anew")
+    Error::new(Code::E0215, format!("{} any more", error.message()))
+        .with_hint("run again: the plan is made anew")
 }
 
 /// A partition attached since planning is in none of the planned parts. Errors: `E0215`.
 async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Result<()> {
-    let Some(relation) = found.relation.as_ref().filter(|r| r.kind == "p" && parts.len() > 1) else { return Ok(()) };
+    let Some(relation) = found
+        .relation
+        .as_ref()
+        .filter(|r| r.kind == "p" && parts.len() > 1)
+    else {
+        return Ok(());
+    };
     if parts.iter().any(|p| p.from == found.from) {
         return Ok(());
     }
@@ -199,14 +260,16 @@ async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Resul
     if leaves.len() == known.len() && leaves.iter().all(|(table, _)| planned(table)) {
         return Ok(());
     }
-    Err(Error::new(Code::E0215, format!("{} got or lost partitions since the run was planned", found.place))
-        .with_hint("run again: the plan is made anew"))
+    Err(Error::new(
+        Code::E0215,
+        format!("{} got or lost partitions since the run was planned", found.place),
+    )
+    .with_hint("run again: the plan is made anew"))
 }
 
 /// An open read.
 struct TableReader {
     link: Arc<Link>,
-    scope: Scope,
     snapshot: Option<String>,
     /// Holds the snapshot; a read of one part uses it itself.
     holder: Mutex<Option<Session>>,
@@ -219,7 +282,10 @@ struct TableReader {
 #[async_trait]
 impl Reader for TableReader {
     async fn read(&self, partition: usize) -> Result<BatchStream> {
-        let sql = self.statements.get(partition).ok_or_else(|| Error::bug("there is no such partition"))?;
+        let sql = self
+            .statements
+            .get(partition)
+            .ok_or_else(|| Error::bug("there is no such partition"))?;
         let doing = format!("read {}", self.place);
         let session = match &self.snapshot {
             None => self.holder.lock().await.take(),
@@ -228,28 +294,49 @@ impl Reader for TableReader {
         let session = match session {
             Some(session) => session,
             None => {
-                let session = Session::connect(&self.link, self.scope).await?;
+                let session = Session::connect(&self.link, Scope::Data).await?;
                 let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
                 if let Some(snapshot) = &self.snapshot {
-                    begin.push_str(&format!("; SET TRANSACTION SNAPSHOT {}", crate::names::literal(snapshot)));
+                    begin.push_str(&format!(
+                        "; SET TRANSACTION SNAPSHOT {}",
+                        crate::names::literal(snapshot)
+                    ));
                 }
                 session.run(&begin, &doing).await?;
                 session
             }
         };
         let target = self.link.env.budget.batch_target();
-        let held = self.link.env.budget.reserve(&format!("a reader of {}", self.place), target as u64)?;
+        let held = self
+            .link
+            .env
+            .budget
+            .reserve(&format!("a reader of {}", self.place), target as u64)?;
         session.set_busy(true);
         let copy = session.client().copy_out(sql.as_str()).await.map_err(|e| {
             session.set_busy(false);
-            session.classify(&doing, &e)
+            broken(&self.link, &session, &self.schema, &self.place, &e)
         })?;
-        let decoder =
-            Decoder::new(Arc::clone(&self.schema), &self.kinds, target, self.link.env.budget.row_limit(), self.place.clone());
-        let flow = Flow { link: Arc::clone(&self.link), session, copy: Box::pin(copy), decoder, over: false, doing, place: self.place.clone(), _held: held };
-        Ok(Box::pin(futures::stream::try_unfold(flow, |mut flow| async move {
-            Ok(flow.next().await?.map(|batch| (batch, flow)))
-        })))
+        let decoder = Decoder::new(
+            Arc::clone(&self.schema),
+            &self.kinds,
+            target,
+            self.link.env.budget.row_limit(),
+            self.place.clone(),
+        );
+        let flow = Flow {
+            link: Arc::clone(&self.link),
+            session,
+            copy: Box::pin(copy),
+            decoder,
+            over: false,
+            place: self.place.clone(),
+            _held: held,
+        };
+        Ok(Box::pin(futures::stream::try_unfold(
+            flow,
+            |mut flow| async move { Ok(flow.next().await?.map(|batch| (batch, flow))) },
+        )))
     }
 }
 
@@ -260,7 +347,6 @@ struct Flow {
     copy: Pin<Box<CopyOutStream>>,
     decoder: Decoder,
     over: bool,
-    doing: String,
     place: String,
     _held: Reservation,
 }
@@ -278,7 +364,13 @@ impl Flow {
                     }
                 }
                 Some(Err(error)) => {
-                    let broken = self.broken(&error);
+                    let broken = broken(
+                        &self.link,
+                        &self.session,
+                        self.decoder.schema(),
+                        &self.place,
+                        &error,
+                    );
                     self.over = true;
                     self.session.set_busy(false);
                     return Err(broken);
@@ -292,14 +384,21 @@ impl Flow {
         }
         Ok(None)
     }
+}
 
-    fn broken(&self, error: &tokio_postgres::Error) -> Error {
-        match self.session.refused_row() {
-            Some((column, bytes)) => {
-                let name = self.decoder.column(column);
-                self.link.env.budget.row_too_large(&name, &self.place, bytes)
-            }
-            None => self.session.classify(&self.doing, error),
+/// The error of a copy: a row that was too large, else what the driver says.
+fn broken(
+    link: &Link,
+    session: &Session,
+    schema: &Schema,
+    place: &str,
+    error: &tokio_postgres::Error,
+) -> Error {
+    match session.refused_row() {
+        Some((column, bytes)) => {
+            let name = schema.fields().get(column).map_or("?", |f| f.name().as_str());
+            link.env.budget.row_too_large(name, place, bytes)
         }
+        None => session.classify(&format!("read {place}"), error),
     }
 }

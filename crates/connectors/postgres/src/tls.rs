@@ -21,22 +21,30 @@ use crate::config::{Tls, TlsMode};
 pub(crate) fn client_config(tls: &Tls, role: Role) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let broken = |what: &str, path: &Path, cause: &dyn std::error::Error| {
-        Error::new(role.code(Code::E0213, Code::E0314), format!("cannot use {what} `{}`", path.display()))
-            .with_cause(cause)
-            .with_hint("give a readable PEM file")
+        Error::new(
+            role.code(Code::E0213, Code::E0314),
+            format!("cannot use {what} `{}`", path.display()),
+        )
+        .with_cause(cause)
+        .with_hint("give a readable PEM file")
     };
     let bug = |cause: rustls::Error| Error::bug(format!("TLS cannot be set up: {cause}"));
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().map_err(bug)?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(bug)?;
     let verifier: Arc<dyn ServerCertVerifier> = match tls.mode {
         TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => Arc::new(Unchecked(Arc::clone(&provider))),
         TlsMode::VerifyCa | TlsMode::VerifyFull => {
             let mut roots = RootCertStore::empty();
             match &tls.ca {
                 Some(path) => {
-                    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| broken("the authority file", path, &e))?;
+                    let certificates = CertificateDer::pem_file_iter(path)
+                        .map_err(|e| broken("the authority file", path, &e))?;
                     for certificate in certificates {
                         let certificate = certificate.map_err(|e| broken("the authority file", path, &e))?;
-                        roots.add(certificate).map_err(|e| broken("the authority file", path, &e))?;
+                        roots
+                            .add(certificate)
+                            .map_err(|e| broken("the authority file", path, &e))?;
                     }
                 }
                 None => {
@@ -46,8 +54,19 @@ pub(crate) fn client_config(tls: &Tls, role: Role) -> Result<ClientConfig> {
             }
             let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
-                .map_err(|e| Error::new(role.code(Code::E0213, Code::E0314), "there is no authority to trust").with_cause(&e).with_hint("put certificates into `tls.ca`"))?;
-            if tls.mode == TlsMode::VerifyFull { chain } else { Arc::new(AnyName(chain)) }
+                .map_err(|e| {
+                    Error::new(
+                        role.code(Code::E0213, Code::E0314),
+                        "there is no authority to trust",
+                    )
+                    .with_cause(&e)
+                    .with_hint("put certificates into `tls.ca`")
+                })?;
+            if tls.mode == TlsMode::VerifyFull {
+                chain
+            } else {
+                Arc::new(AnyName(chain))
+            }
         }
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
@@ -57,7 +76,9 @@ pub(crate) fn client_config(tls: &Tls, role: Role) -> Result<ClientConfig> {
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|e| broken("the client certificate", cert, &e))?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|e| broken("the client key", key, &e))?;
-            builder.with_client_auth_cert(chain, private).map_err(|e| broken("the client certificate", cert, &e))?
+            builder
+                .with_client_auth_cert(chain, private)
+                .map_err(|e| broken("the client certificate", cert, &e))?
         }
         _ => builder.with_no_client_auth(),
     };

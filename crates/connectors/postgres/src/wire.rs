@@ -26,7 +26,11 @@ pub(crate) struct RowLimit {
 
 impl RowLimit {
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(RowLimit { limit, bytes: AtomicU64::new(0), column: AtomicUsize::new(0) })
+        Arc::new(RowLimit {
+            limit,
+            bytes: AtomicU64::new(0),
+            column: AtomicUsize::new(0),
+        })
     }
 
     /// Index of the column and bytes of a row that was refused.
@@ -46,7 +50,10 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// Encrypted when there is a TLS configuration.
     pub(crate) fn new(tls: Option<rustls::ClientConfig>, limit: Arc<RowLimit>) -> Self {
-        Guarded { tls: tls.map(MakeRustlsConnect::new), limit }
+        Guarded {
+            tls: tls.map(MakeRustlsConnect::new),
+            limit,
+        }
     }
 }
 
@@ -60,10 +67,15 @@ impl MakeTlsConnect<Socket> for Guarded {
 
     fn make_tls_connect(&mut self, host: &str) -> Result<GuardConnect, io::Error> {
         let tls = match &mut self.tls {
-            Some(tls) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, host).map_err(io::Error::other)?),
+            Some(tls) => {
+                Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, host).map_err(io::Error::other)?)
+            }
             None => None,
         };
-        Ok(GuardConnect { tls, limit: Arc::clone(&self.limit) })
+        Ok(GuardConnect {
+            tls,
+            limit: Arc::clone(&self.limit),
+        })
     }
 }
 
@@ -84,7 +96,10 @@ impl TlsConnect<Socket> for GuardConnect {
                 Some(tls) => Line::Encrypted(Box::new(tls.connect(socket).await?)),
                 None => Line::Plain(socket),
             };
-            Ok(Guard { line, frames: Frames::new(self.limit) })
+            Ok(Guard {
+                line,
+                frames: Frames::new(self.limit),
+            })
         })
     }
 }
@@ -110,7 +125,11 @@ impl Line {
 }
 
 impl AsyncRead for Guard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.frames.too_large() {
             let before = buf.filled().len();
@@ -131,7 +150,9 @@ impl AsyncRead for Guard {
             this.frames.see(scratch.filled());
         }
         this.frames.report();
-        Poll::Ready(Err(io::Error::other("a row is larger than the memory budget allows")))
+        Poll::Ready(Err(io::Error::other(
+            "a row is larger than the memory budget allows",
+        )))
     }
 }
 
@@ -191,7 +212,13 @@ struct Row {
 
 impl Frames {
     fn new(limit: Arc<RowLimit>) -> Self {
-        Frames { limit, head: [0; 5], have: 0, skip: 0, row: None }
+        Frames {
+            limit,
+            head: [0; 5],
+            have: 0,
+            skip: 0,
+            row: None,
+        }
     }
 
     fn too_large(&self) -> bool {
@@ -205,7 +232,9 @@ impl Frames {
     fn report(&self) {
         if let Some(row) = &self.row {
             self.limit.column.store(row.largest.0, Ordering::Release);
-            self.limit.bytes.store(row.largest.1.max(self.limit.limit + 1), Ordering::Release);
+            self.limit
+                .bytes
+                .store(row.largest.1.max(self.limit.limit + 1), Ordering::Release);
         }
     }
 
@@ -241,7 +270,17 @@ impl Frames {
 
 impl Row {
     fn new(total: u64) -> Self {
-        Row { total, left: total, head: [0; 4], have: 0, skip: 0, field: 0, largest: (0, 0), counted: false, done: false }
+        Row {
+            total,
+            left: total,
+            head: [0; 4],
+            have: 0,
+            skip: 0,
+            field: 0,
+            largest: (0, 0),
+            counted: false,
+            done: false,
+        }
     }
 
     fn see(&mut self, mut bytes: &[u8]) {
@@ -250,7 +289,11 @@ impl Row {
                 self.done = true;
                 return;
             }
-            let step = if self.skip > 0 { (bytes.len() as u64).min(self.skip) } else { 1 };
+            let step = if self.skip > 0 {
+                (bytes.len() as u64).min(self.skip)
+            } else {
+                1
+            };
             if self.skip > 0 {
                 self.skip -= step;
             } else {

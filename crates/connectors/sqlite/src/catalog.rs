@@ -37,7 +37,7 @@ pub(crate) struct Column {
     pub(crate) not_null: bool,
     pub(crate) has_default: bool,
     /// Place in the primary key, from 1; 0 when it is not part of it.
-    pub(crate) key: usize,
+    pub(crate) key: u32,
     pub(crate) generated: bool,
     pub(crate) collation: String,
 }
@@ -65,14 +65,18 @@ impl Table {
     pub(crate) fn unique(&self) -> Vec<Vec<String>> {
         let primary = self.primary_key();
         let plain = self.indexes.iter().filter(|i| i.unique && !i.partial);
-        plain.filter_map(|i| i.columns.iter().cloned().collect::<Option<Vec<_>>>()).filter(|c| *c != primary).collect()
+        plain
+            .filter_map(|i| i.columns.iter().cloned().collect::<Option<Vec<_>>>())
+            .filter(|c| *c != primary)
+            .collect()
     }
 
     /// Whether an `INTEGER PRIMARY KEY` column is the rowid itself; NULL there means "next number".
     pub(crate) fn rowid_alias(&self) -> Option<&str> {
         let mut key = self.columns.iter().filter(|c| c.key > 0);
         let (first, more) = (key.next()?, key.next().is_some());
-        let alias = !more && !self.without_rowid && !self.view && first.declared.eq_ignore_ascii_case("INTEGER");
+        let alias =
+            !more && !self.without_rowid && !self.view && first.declared.eq_ignore_ascii_case("INTEGER");
         alias.then_some(first.name.as_str())
     }
 
@@ -94,7 +98,10 @@ impl Table {
     /// Whether a full unique index or the primary key has exactly these columns.
     pub(crate) fn has_unique_key(&self, key: &[String]) -> bool {
         let same = |columns: &[String]| {
-            columns.len() == key.len() && columns.iter().all(|c| key.iter().any(|k| k.eq_ignore_ascii_case(c)))
+            columns.len() == key.len()
+                && columns
+                    .iter()
+                    .all(|c| key.iter().any(|k| k.eq_ignore_ascii_case(c)))
         };
         same(&self.primary_key()) || self.unique().iter().any(|columns| same(columns))
     }
@@ -102,15 +109,24 @@ impl Table {
 
 /// The table name an asset stands for: verbatim, without `main.`, and without double quotes around it.
 pub(crate) fn table_name(asset: &str) -> String {
-    let prefixed = asset.get(..5).is_some_and(|head| head.eq_ignore_ascii_case("main."));
+    let prefixed = asset
+        .get(..5)
+        .is_some_and(|head| head.eq_ignore_ascii_case("main."));
     let name = if prefixed { &asset[5..] } else { asset };
-    let inner = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|inner| !inner.is_empty());
+    let inner = name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|inner| !inner.is_empty());
     inner.map_or_else(|| name.to_owned(), |inner| inner.replace("\"\"", "\""))
 }
 
 /// The asset that stands for a table: its name, quoted only where it would be read as something else.
 pub(crate) fn asset_name(table: &str) -> String {
-    if table_name(table) == table { table.to_owned() } else { quote(table) }
+    if table_name(table) == table {
+        table.to_owned()
+    } else {
+        quote(table)
+    }
 }
 
 /// Looks a table or view up.
@@ -119,19 +135,35 @@ pub(crate) fn table(connection: &Connection, name: &str) -> Sql<Option<Table>> {
         .prepare_cached("SELECT name, type = 'view', coalesce(sql, '') FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE AND type IN ('table', 'view')")?
         .query_row([name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?)))
         .optional()?;
-    let Some((name, view, sql)) = found else { return Ok(None) };
+    let Some((name, view, sql)) = found else {
+        return Ok(None);
+    };
     let (without_rowid, strict, is_virtual) = connection
-        .prepare_cached("SELECT wr, strict, type = 'virtual' FROM pragma_table_list(?1) WHERE schema = 'main'")?
+        .prepare_cached(
+            "SELECT wr, strict, type = 'virtual' FROM pragma_table_list(?1) WHERE schema = 'main'",
+        )?
         .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?
         .unwrap_or((false, false, false));
     let mut columns = columns(connection, &name, view || is_virtual)?;
     // In a STRICT table ANY keeps what it is given; elsewhere the word means NUMERIC.
-    for column in columns.iter_mut().filter(|c| strict && c.declared.eq_ignore_ascii_case("ANY")) {
+    for column in columns
+        .iter_mut()
+        .filter(|c| strict && c.declared.eq_ignore_ascii_case("ANY"))
+    {
         column.declared.clear();
     }
     let indexes = indexes(connection, &name)?;
-    Ok(Some(Table { name, view, is_virtual, sql, strict, without_rowid, columns, indexes }))
+    Ok(Some(Table {
+        name,
+        view,
+        is_virtual,
+        sql,
+        strict,
+        without_rowid,
+        columns,
+        indexes,
+    }))
 }
 
 fn columns(connection: &Connection, table: &str, plain: bool) -> Sql<Vec<Column>> {
@@ -171,14 +203,27 @@ fn indexes(connection: &Connection, table: &str) -> Sql<Vec<Index>> {
         "SELECT l.name, l.\"unique\", l.partial, s.sql FROM pragma_index_list(?1) l LEFT JOIN sqlite_schema s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
     )?;
     let found = list.query_map([table], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?, row.get::<_, Option<String>>(3)?))
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, bool>(1)?,
+            row.get::<_, bool>(2)?,
+            row.get::<_, Option<String>>(3)?,
+        ))
     })?;
     let found = found.collect::<Sql<Vec<_>>>()?;
-    let mut keys = connection.prepare_cached("SELECT name FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
+    let mut keys =
+        connection.prepare_cached("SELECT name FROM pragma_index_xinfo(?1) WHERE key = 1 ORDER BY seqno")?;
     let mut indexes = Vec::with_capacity(found.len());
     for (name, unique, partial, sql) in found {
-        let columns = keys.query_map([&name], |row| row.get(0))?.collect::<Sql<Vec<Option<String>>>>()?;
-        indexes.push(Index { unique, partial, sql, columns });
+        let columns = keys
+            .query_map([&name], |row| row.get(0))?
+            .collect::<Sql<Vec<Option<String>>>>()?;
+        indexes.push(Index {
+            unique,
+            partial,
+            sql,
+            columns,
+        });
     }
     Ok(indexes)
 }
@@ -189,8 +234,14 @@ pub(crate) fn dependents(connection: &Connection, table: &str) -> Sql<Vec<String
         "SELECT type || ' ' || name FROM sqlite_schema WHERE (type = 'view' OR type = 'trigger') \
          AND (tbl_name = ?1 COLLATE NOCASE OR instr(lower(sql), lower(?1)) > 0) AND name <> ?1 COLLATE NOCASE ORDER BY 1",
     )?;
-    let mut found = statement.query_map([table], |row| row.get(0))?.collect::<Sql<Vec<String>>>()?;
-    found.extend(children(connection, table)?.into_iter().map(|child| format!("foreign key of {child}")));
+    let mut found = statement
+        .query_map([table], |row| row.get(0))?
+        .collect::<Sql<Vec<String>>>()?;
+    found.extend(
+        children(connection, table)?
+            .into_iter()
+            .map(|child| format!("foreign key of {child}")),
+    );
     Ok(found)
 }
 
@@ -228,22 +279,37 @@ pub(crate) fn fingerprint(connection: &Connection, name: &str) -> Sql<String> {
         hash.update(dependent.as_bytes());
         hash.update([0]);
     }
-    Ok(hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|b| format!("{b:02x}"))
+        .collect())
 }
 
 /// Rows, as far as SQLite knows without counting.
 pub(crate) fn estimate(connection: &Connection, table: &Table) -> Sql<Option<u64>> {
-    let analysed: bool = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'", [], |row| row.get(0))?;
+    let analysed: bool = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'",
+        [],
+        |row| row.get(0),
+    )?;
     if analysed {
         let stat: Option<String> = connection
-            .query_row("SELECT stat FROM sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE LIMIT 1", [&table.name], |row| row.get(0))
+            .query_row(
+                "SELECT stat FROM sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE LIMIT 1",
+                [&table.name],
+                |row| row.get(0),
+            )
             .optional()?
             .flatten();
         if let Some(rows) = stat.and_then(|s| s.split(' ').next().and_then(|n| n.parse().ok())) {
             return Ok(Some(rows));
         }
     }
-    let Some(rowid) = table.rowid_name() else { return Ok(None) };
+    let Some(rowid) = table.rowid_name() else {
+        return Ok(None);
+    };
     let sql = format!("SELECT max({rowid}) FROM main.{}", quote(&table.name));
     let last: Option<i64> = connection.query_row(&sql, [], |row| row.get(0))?;
     Ok(Some(last.map_or(0, |last| u64::try_from(last).unwrap_or(0))))
@@ -256,6 +322,16 @@ pub(crate) fn assets(connection: &Connection) -> Sql<Vec<(String, AssetKind)>> {
     )?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let all = rows.collect::<Sql<Vec<_>>>()?;
-    let kind = |word: &str| if word == "view" { AssetKind::View } else { AssetKind::Table };
-    Ok(all.into_iter().filter(|(name, _)| !name.starts_with(OURS)).map(|(name, word)| (name, kind(&word))).collect())
+    let kind = |word: &str| {
+        if word == "view" {
+            AssetKind::View
+        } else {
+            AssetKind::Table
+        }
+    };
+    Ok(all
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with(OURS))
+        .map(|(name, word)| (name, kind(&word)))
+        .collect())
 }

@@ -35,7 +35,11 @@ impl File {
         if let Ok(path) = self.path.canonicalize() {
             return path;
         }
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self
+            .path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         match (folder.canonicalize(), self.path.file_name()) {
             (Ok(folder), Some(name)) => folder.join(name),
             _ => self.path.clone(),
@@ -48,7 +52,8 @@ impl File {
             return Err(self.missing());
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
         self.prepare(&connection)?;
         Ok(connection)
     }
@@ -63,7 +68,8 @@ impl File {
         if fresh {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
         self.prepare(&connection)?;
         if fresh || self.wal {
             let mode: String = connection
@@ -73,13 +79,17 @@ impl File {
         }
         // Renames here are of whole tables whose dependents were looked at before; SQLite must not rewrite others.
         connection
-            .execute_batch("PRAGMA legacy_alter_table = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = DEFAULT")
+            .execute_batch(
+                "PRAGMA legacy_alter_table = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = DEFAULT",
+            )
             .map_err(|e| self.error(&e, "configure"))?;
         Ok(connection)
     }
 
     fn prepare(&self, connection: &Connection) -> Result<()> {
-        connection.busy_timeout(self.busy_timeout).map_err(|e| self.error(&e, "configure"))?;
+        connection
+            .busy_timeout(self.busy_timeout)
+            .map_err(|e| self.error(&e, "configure"))?;
         connection.set_prepared_statement_cache_capacity(64);
         // The first look at the content: tells a database from any other file.
         connection
@@ -94,24 +104,53 @@ impl File {
             Role::Source => "check `path:`; it is relative to the document's folder",
             Role::Destination => "check `path:`, or write `create: true` to make the file",
         };
-        Error::new(code, format!("database file `{}` of connection `{}` does not exist", self.path.display(), self.name))
-            .with_hint(hint)
+        Error::new(
+            code,
+            format!(
+                "database file `{}` of connection `{}` does not exist",
+                self.path.display(),
+                self.name
+            ),
+        )
+        .with_hint(hint)
     }
 
     /// A SQLite error as a coded one; `verb` is what was tried with the file.
     pub(crate) fn error(&self, error: &rusqlite::Error, verb: &str) -> Error {
-        classify(error, self.role, &format!("cannot {verb} database `{}` of connection `{}`", self.path.display(), self.name))
+        classify(
+            error,
+            self.role,
+            &format!(
+                "cannot {verb} database `{}` of connection `{}`",
+                self.path.display(),
+                self.name
+            ),
+        )
     }
 
     /// A SQLite error of a statement about a table.
     pub(crate) fn statement_error(&self, error: &rusqlite::Error, verb: &str, table: &str) -> Error {
-        classify(error, self.role, &format!("cannot {verb} table `{table}` of connection `{}`", self.name))
+        classify(
+            error,
+            self.role,
+            &format!("cannot {verb} table `{table}` of connection `{}`", self.name),
+        )
     }
 
     /// Opens an existing file to look at its catalog, without changing anything.
     pub(crate) fn open_to_inspect(&self) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
+        self.prepare(&connection)?;
+        Ok(connection)
+    }
+
+    /// Opens an existing file for writing, to see whether that is possible.
+    pub(crate) fn open_to_inspect_writable(&self) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|e| self.error(&e, "open"))?;
         self.prepare(&connection)?;
         Ok(connection)
     }
@@ -121,17 +160,31 @@ impl File {
         if !self.create {
             return Err(self.missing());
         }
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self
+            .path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         if folder.is_dir() {
             return Ok(());
         }
-        Err(Error::new(Code::E0313, format!("cannot make database `{}` of connection `{}`", self.path.display(), self.name))
-            .with_detail(format!("There is no folder `{}`.", folder.display()))
-            .with_hint("make the folder first, or correct `path:`"))
+        Err(Error::new(
+            Code::E0313,
+            format!(
+                "cannot make database `{}` of connection `{}`",
+                self.path.display(),
+                self.name
+            ),
+        )
+        .with_detail(format!("There is no folder `{}`.", folder.display()))
+        .with_hint("make the folder first, or correct `path:`"))
     }
 
     /// Runs blocking work away from the async threads.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce(&File) -> Result<T> + Send + 'static) -> Result<T> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&File) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let file = self.clone();
         tokio::task::spawn_blocking(move || work(&file))
             .await
@@ -150,23 +203,32 @@ pub(crate) fn classify(error: &rusqlite::Error, role: Role, message: &str) -> Er
             role.code(Code::E0210, Code::E0313),
             "check that `path:` names a SQLite database; `sqlite3 <file> 'pragma integrity_check'` tells what is damaged",
         ),
-        Some(ErrorCode::CannotOpen) => {
-            (role.code(Code::E0211, Code::E0313), "check the path, and the rights on the file and its folder")
-        }
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
-            (role.code(Code::E0203, Code::E0303), "give the user that runs synqx rights on the file and its folder")
-        }
-        Some(ErrorCode::DiskFull) => (Code::E0306, "make room on the disk; nothing of this load was published"),
-        Some(ErrorCode::SystemIoFailure) => {
-            (role.code(Code::E0205, Code::E0305), "check the disk; network file systems do not work well with SQLite")
-        }
+        Some(ErrorCode::CannotOpen) => (
+            role.code(Code::E0211, Code::E0313),
+            "check the path, and the rights on the file and its folder",
+        ),
+        Some(
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied,
+        ) => (
+            role.code(Code::E0203, Code::E0303),
+            "give the user that runs synqx rights on the file and its folder",
+        ),
+        Some(ErrorCode::DiskFull) => (
+            Code::E0306,
+            "make room on the disk; nothing of this load was published",
+        ),
+        Some(ErrorCode::SystemIoFailure) => (
+            role.code(Code::E0205, Code::E0305),
+            "check the disk; network file systems do not work well with SQLite",
+        ),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => (
             role.code(Code::E0212, Code::E0307),
             "correct the rows before the load, such as with `validate`, or change the constraint",
         ),
-        Some(ErrorCode::TooBig) => {
-            (role.code(Code::E0208, Code::E0307), "SQLite holds values of up to 1 GB; leave the column out or split it")
-        }
+        Some(ErrorCode::TooBig) => (
+            role.code(Code::E0208, Code::E0307),
+            "SQLite holds values of up to 1 GB; leave the column out or split it",
+        ),
         Some(ErrorCode::OperationInterrupted) => (Code::E0701, "run again"),
         Some(ErrorCode::OutOfMemory) => (Code::E0804, "run with more memory"),
         _ => (
@@ -174,7 +236,9 @@ pub(crate) fn classify(error: &rusqlite::Error, role: Role, message: &str) -> Er
             "run the statement with the `sqlite3` shell to see more",
         ),
     };
-    Error::new(code, message).with_detail(format!("SQLite said: {}.", said(error).trim_end_matches('.'))).with_hint(hint)
+    Error::new(code, message)
+        .with_detail(format!("SQLite said: {}.", said(error).trim_end_matches('.')))
+        .with_hint(hint)
 }
 
 /// SQLite's own words.
@@ -197,7 +261,6 @@ pub(crate) fn quote_all<'a>(names: impl IntoIterator<Item = &'a str>) -> String 
 }
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
-
 
 /// A thread that owns a connection and does one job after the other. Dropping the worker ends the thread, which
 /// closes the connection and with it undoes an open transaction.
@@ -229,7 +292,11 @@ impl Worker {
                     let _ = ready.send(Err(error));
                 }
             })
-            .map_err(|cause| Error::new(Code::E0313, "cannot start a thread for SQLite").with_cause(&cause).with_hint("raise the limit of threads"))?;
+            .map_err(|cause| {
+                Error::new(Code::E0313, "cannot start a thread for SQLite")
+                    .with_cause(&cause)
+                    .with_hint("raise the limit of threads")
+            })?;
         opened.await.map_err(|_| stopped())??;
         Ok(Worker { jobs, closed })
     }

@@ -7,17 +7,18 @@
 mod catalog;
 mod client;
 pub mod config;
+mod connection;
+mod decode;
 mod encode;
 mod mapping;
+mod predicate;
+mod read;
 mod write;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use synqx_model::Result;
-use synqx_sdk::{
-    Asset, Connection, Connector, ConnectorSpec, Dataset, Destination, Env, Finding, Limits, Role, Source, TableSchema,
-};
+use synqx_sdk::{Connection, Connector, ConnectorSpec, Env, Limits};
 
 use crate::client::File;
 pub use crate::config::Config;
@@ -50,7 +51,11 @@ impl Connector for SqliteConnector {
             wal: config.wal,
             busy_timeout: config.busy_timeout.0,
         };
-        Ok(Arc::new(Sqlite { file, env, limits: write::limits() }))
+        Ok(Arc::new(Sqlite {
+            file,
+            env,
+            limits: write::limits(),
+        }))
     }
 }
 
@@ -60,14 +65,4 @@ pub(crate) struct Sqlite {
     file: File,
     env: Env,
     limits: Limits,
-}
-
-#[async_trait]
-impl Connection for Sqlite {
-    async fn check(&self) -> Result<Vec<Finding>> { todo!() }
-    async fn discover(&self, pattern: Option<&str>) -> Result<Vec<Asset>> { todo!() }
-    async fn describe(&self, dataset: &Dataset) -> Result<TableSchema> { todo!() }
-    async fn domain(&self) -> Result<String> { todo!() }
-    fn source(&self) -> Option<&dyn Source> { None }
-    fn destination(&self) -> Option<&dyn Destination> { Some(self) }
 }

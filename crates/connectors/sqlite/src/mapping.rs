@@ -54,7 +54,10 @@ pub(crate) enum Kind {
     Date,
     Time,
     /// Nanoseconds instead of microseconds; with a zone.
-    Timestamp { nanos: bool, zoned: bool },
+    Timestamp {
+        nanos: bool,
+        zoned: bool,
+    },
     Json,
     Uuid,
     /// Nothing declared: whatever is stored.
@@ -65,22 +68,34 @@ pub(crate) enum Kind {
 pub(crate) fn kind_of(declared: &str) -> Kind {
     let lower = declared.trim().to_lowercase();
     let (name, arguments) = match lower.split_once('(') {
-        Some((name, rest)) => (name.trim().to_owned(), rest.split(')').next().unwrap_or("").to_owned()),
+        Some((name, rest)) => (
+            name.trim().to_owned(),
+            rest.split(')').next().unwrap_or("").to_owned(),
+        ),
         None => (lower.clone(), String::new()),
     };
-    let numbers: Vec<i16> = arguments.split(',').filter_map(|a| a.trim().parse().ok()).collect();
+    let numbers: Vec<i16> = arguments
+        .split(',')
+        .filter_map(|a| a.trim().parse().ok())
+        .collect();
     let nanos = numbers.first().is_some_and(|digits| *digits > 6);
     match name.as_str() {
         "boolean" | "bool" => Kind::Boolean,
         "date" | "date_text" => Kind::Date,
         "time" | "time_text" => Kind::Time,
-        "datetime" | "timestamp" | "timestamp_text" | "timestamp without time zone" => Kind::Timestamp { nanos, zoned: false },
-        "timestamptz" | "timestamptz_text" | "timestamp with time zone" | "datetimeoffset" => Kind::Timestamp { nanos, zoned: true },
-        "decimal" | "numeric" | "dec" | "number" | "decimal_text" | "numeric_text" => match numbers.as_slice() {
-            [precision] => decimal(*precision, 0),
-            [precision, scale] => decimal(*precision, *scale),
-            _ => Kind::Numeric,
-        },
+        "datetime" | "timestamp" | "timestamp_text" | "timestamp without time zone" => {
+            Kind::Timestamp { nanos, zoned: false }
+        }
+        "timestamptz" | "timestamptz_text" | "timestamp with time zone" | "datetimeoffset" => {
+            Kind::Timestamp { nanos, zoned: true }
+        }
+        "decimal" | "numeric" | "dec" | "number" | "decimal_text" | "numeric_text" => {
+            match numbers.as_slice() {
+                [precision] => decimal(*precision, 0),
+                [precision, scale] => decimal(*precision, *scale),
+                _ => Kind::Numeric,
+            }
+        }
         "json" | "jsonb" | "json_text" => Kind::Json,
         "uuid" | "guid" | "uniqueidentifier" | "uuid_text" => Kind::Uuid,
         _ => match affinity(declared) {
@@ -111,17 +126,33 @@ impl Kind {
             Kind::Real => field(DataType::Float64),
             Kind::Decimal(p @ 0..=38, s) => field(DataType::Decimal128(p, s)),
             Kind::Decimal(p, s) => field(DataType::Decimal256(p, s)),
-            Kind::Numeric => annotation::annotate(field(DataType::Utf8View), annotation::LOGICAL, annotation::LOGICAL_NUMERIC),
+            Kind::Numeric => annotation::annotate(
+                field(DataType::Utf8View),
+                annotation::LOGICAL,
+                annotation::LOGICAL_NUMERIC,
+            ),
             Kind::Text | Kind::Untyped => field(DataType::Utf8View),
             Kind::Blob => field(DataType::BinaryView),
             Kind::Date => field(DataType::Date32),
             Kind::Time => field(DataType::Time64(TimeUnit::Microsecond)),
             Kind::Timestamp { nanos, zoned } => {
-                let unit = if nanos { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
+                let unit = if nanos {
+                    TimeUnit::Nanosecond
+                } else {
+                    TimeUnit::Microsecond
+                };
                 field(DataType::Timestamp(unit, zoned.then(|| "UTC".into())))
             }
-            Kind::Json => annotation::annotate(field(DataType::Utf8View), annotation::EXTENSION, annotation::EXTENSION_JSON),
-            Kind::Uuid => annotation::annotate(field(DataType::FixedSizeBinary(16)), annotation::EXTENSION, annotation::EXTENSION_UUID),
+            Kind::Json => annotation::annotate(
+                field(DataType::Utf8View),
+                annotation::EXTENSION,
+                annotation::EXTENSION_JSON,
+            ),
+            Kind::Uuid => annotation::annotate(
+                field(DataType::FixedSizeBinary(16)),
+                annotation::EXTENSION,
+                annotation::EXTENSION_UUID,
+            ),
         }
     }
 
@@ -134,28 +165,49 @@ impl Kind {
             DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => Kind::Integer,
             DataType::UInt64 => Kind::Decimal(20, 0),
             DataType::Float16 | DataType::Float32 | DataType::Float64 => Kind::Real,
-            DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-                match u8::try_from(i16::from(*p) - i16::from(*s.min(&0))) {
-                    Ok(precision @ 1..=76) => Kind::Decimal(precision, (*s).max(0)),
-                    _ => Kind::Numeric,
-                }
+            DataType::Decimal32(p, s)
+            | DataType::Decimal64(p, s)
+            | DataType::Decimal128(p, s)
+            | DataType::Decimal256(p, s) => match u8::try_from(i16::from(*p) - i16::from(*s.min(&0))) {
+                Ok(precision @ 1..=76) => Kind::Decimal(precision, (*s).max(0)),
+                _ => Kind::Numeric,
+            },
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+                if annotation::is_numeric_text(field) =>
+            {
+                Kind::Numeric
             }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if annotation::is_numeric_text(field) => Kind::Numeric,
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if annotation::is_json(field) => Kind::Json,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if annotation::is_json(field) => {
+                Kind::Json
+            }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
             DataType::FixedSizeBinary(16) if annotation::is_uuid(field) => Kind::Uuid,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Kind::Blob,
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => Kind::Blob,
             DataType::Date32 | DataType::Date64 => Kind::Date,
             DataType::Time32(_) | DataType::Time64(TimeUnit::Microsecond) => Kind::Time,
-            DataType::Timestamp(unit, zone) => Kind::Timestamp { nanos: *unit == TimeUnit::Nanosecond, zoned: zone.is_some() },
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Struct(_) | DataType::Map(..) => Kind::Json,
-            DataType::Dictionary(_, value) => {
-                Kind::of_field(&Field::new(field.name(), value.as_ref().clone(), true).with_metadata(field.metadata().clone()))?
-            }
+            DataType::Timestamp(unit, zone) => Kind::Timestamp {
+                nanos: *unit == TimeUnit::Nanosecond,
+                zoned: zone.is_some(),
+            },
+            DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::FixedSizeList(..)
+            | DataType::Struct(_)
+            | DataType::Map(..) => Kind::Json,
+            DataType::Dictionary(_, value) => Kind::of_field(
+                &Field::new(field.name(), value.as_ref().clone(), true)
+                    .with_metadata(field.metadata().clone()),
+            )?,
             other => {
-                return Err(Error::new(Code::E0407, format!("SQLite has no form for column `{}`", field.name()))
-                    .with_detail(format!("Its type is {}.", render_type(other)))
-                    .with_hint("put a `cast` to text or bigint before the load"));
+                return Err(Error::new(
+                    Code::E0407,
+                    format!("SQLite has no form for column `{}`", field.name()),
+                )
+                .with_detail(format!("Its type is {}.", render_type(other)))
+                .with_hint("put a `cast` to text or bigint before the load"));
             }
         })
     }
@@ -201,7 +253,12 @@ pub(crate) fn fit(incoming: &Field, declared: &str) -> Result<Fit> {
     let as_text = affinity == Affinity::Text || affinity == Affinity::Blob;
     let narrow = matches!(
         incoming.data_type(),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32
+        DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::UInt8
+            | DataType::UInt16
+            | DataType::UInt32
     );
     Ok(match (from, to) {
         _ if null => Fit::Exact,
@@ -217,11 +274,25 @@ pub(crate) fn fit(incoming: &Field, declared: &str) -> Result<Fit> {
         (Kind::Decimal(_, s), Kind::Decimal(_, to)) if s <= to && (as_text || s == 0) => Fit::Exact,
         (Kind::Decimal(_, s), Kind::Numeric) if as_text || s == 0 => Fit::Exact,
         (Kind::Decimal(..) | Kind::Numeric, Kind::Real) => Fit::Lossy,
-        (Kind::Decimal(..) | Kind::Numeric, Kind::Decimal(..) | Kind::Numeric) if affinity == Affinity::Numeric => Fit::Lossy,
+        (Kind::Decimal(..) | Kind::Numeric, Kind::Decimal(..) | Kind::Numeric)
+            if affinity == Affinity::Numeric =>
+        {
+            Fit::Lossy
+        }
         (Kind::Numeric, Kind::Numeric | Kind::Text) if as_text => Fit::Exact,
         (Kind::Json, Kind::Text) | (Kind::Text, Kind::Json) | (Kind::Uuid, Kind::Blob) => Fit::Exact,
-        (Kind::Timestamp { zoned: a, nanos: from }, Kind::Timestamp { zoned: b, nanos: to }) if a == b => {
-            if from && !to { Fit::Lossy } else { Fit::Exact }
+        (
+            Kind::Timestamp {
+                zoned: a,
+                nanos: from,
+            },
+            Kind::Timestamp { zoned: b, nanos: to },
+        ) if a == b => {
+            if from && !to {
+                Fit::Lossy
+            } else {
+                Fit::Exact
+            }
         }
         (a, b) if a == b => Fit::Exact,
         _ => Fit::No,
@@ -232,9 +303,16 @@ pub(crate) fn fit(incoming: &Field, declared: &str) -> Result<Fit> {
 pub(crate) fn declare(field: &Field) -> Result<String> {
     let kind = Kind::of_field(field)?;
     if let Some(native) = annotation::native(field, SYSTEM) {
-        let same = if native.trim().is_empty() { kind == Kind::Text || kind == Kind::Blob } else { fit(field, native)? == Fit::Exact };
+        let same = if native.trim().is_empty() {
+            kind == Kind::Text || kind == Kind::Blob
+        } else {
+            fit(field, native)? == Fit::Exact
+        };
         if same && is_plain(native) {
-            let collation = field.metadata().get(annotation::COLLATION).filter(|c| kind == Kind::Text && ["NOCASE", "RTRIM"].contains(&c.as_str()));
+            let collation = field
+                .metadata()
+                .get(annotation::COLLATION)
+                .filter(|c| kind == Kind::Text && ["NOCASE", "RTRIM"].contains(&c.as_str()));
             return Ok(collation.map_or_else(|| native.to_owned(), |c| format!("{native} COLLATE {c}")));
         }
     }
@@ -248,8 +326,22 @@ pub(crate) fn is_plain(declared: &str) -> bool {
     let number = |c: char| c.is_ascii_digit() || matches!(c, ',' | ' ' | '+' | '-');
     let first = words.trim().chars().next();
     // A constraint's first word must not slip in as a type.
-    let reserved = ["constraint", "primary", "not", "null", "unique", "check", "default", "collate", "references", "generated", "as"];
-    let clean = words.split_whitespace().all(|w| !reserved.contains(&w.to_lowercase().as_str()));
+    let reserved = [
+        "constraint",
+        "primary",
+        "not",
+        "null",
+        "unique",
+        "check",
+        "default",
+        "collate",
+        "references",
+        "generated",
+        "as",
+    ];
+    let clean = words
+        .split_whitespace()
+        .all(|w| !reserved.contains(&w.to_lowercase().as_str()));
     first.is_none_or(|c| c.is_ascii_alphabetic())
         && words.chars().all(word)
         && clean

@@ -11,9 +11,9 @@ use arrow::array::{
     StringViewBuilder,
 };
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
+    ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
 };
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::text::{days_from_civil, parse_date, parse_decimal, parse_time, parse_timestamp};
@@ -83,19 +83,30 @@ impl Column {
                 let zoned = zone.is_some();
                 match unit {
                     TimeUnit::Second => Column::Seconds(PrimitiveBuilder::new().with_data_type(of), zoned),
-                    TimeUnit::Millisecond => Column::Millis(PrimitiveBuilder::new().with_data_type(of), zoned),
-                    TimeUnit::Microsecond => Column::Micros(PrimitiveBuilder::new().with_data_type(of), zoned),
+                    TimeUnit::Millisecond => {
+                        Column::Millis(PrimitiveBuilder::new().with_data_type(of), zoned)
+                    }
+                    TimeUnit::Microsecond => {
+                        Column::Micros(PrimitiveBuilder::new().with_data_type(of), zoned)
+                    }
                     TimeUnit::Nanosecond => Column::Nanos(PrimitiveBuilder::new().with_data_type(of), zoned),
                 }
             }
-            DataType::Decimal128(p, s) => Column::Decimal128(Decimal128Builder::new().with_data_type(of), *p, *s),
-            DataType::Decimal256(p, s) => Column::Decimal256(Decimal256Builder::new().with_data_type(of), *p, *s),
+            DataType::Decimal128(p, s) => {
+                Column::Decimal128(Decimal128Builder::new().with_data_type(of), *p, *s)
+            }
+            DataType::Decimal256(p, s) => {
+                Column::Decimal256(Decimal256Builder::new().with_data_type(of), *p, *s)
+            }
             DataType::Utf8View => Column::Text(StringViewBuilder::new()),
             DataType::BinaryView => Column::Bytes(BinaryViewBuilder::new()),
             other => {
                 let word = synqx_sdk::types::render_type(other);
-                return Err(Error::new(Code::E0407, format!("column `{name}` cannot be read from text as {word}"))
-                    .with_hint("declare it as text and convert it with `cast`"));
+                return Err(Error::new(
+                    Code::E0407,
+                    format!("column `{name}` cannot be read from text as {word}"),
+                )
+                .with_hint("declare it as text and convert it with `cast`"));
             }
         })
     }
@@ -112,33 +123,46 @@ impl Column {
 
     /// Appends the cells at `position` of every record. `strict`: the type was inferred. Errors: the index of the
     /// first record whose cell does not fit.
-    pub(crate) fn append(&mut self, block: Block<'_>, position: usize, strict: bool) -> std::result::Result<(), usize> {
+    pub(crate) fn append(
+        &mut self,
+        block: Block<'_>,
+        position: usize,
+        strict: bool,
+    ) -> std::result::Result<(), usize> {
         match self {
-            Column::Text(builder) => return texts(builder, block, position),
-            Column::Boolean(builder) => {
-                return each(block, position, |cell| match cell {
-                    None => Some(builder.append_null()),
-                    Some(text) => boolean(text, strict).map(|value| builder.append_value(value)),
-                });
-            }
-            Column::Bytes(builder) => {
-                return each(block, position, |cell| match cell {
-                    None => Some(builder.append_null()),
-                    Some(text) => unhex(text).map(|value| builder.append_value(value)),
-                });
-            }
+            Column::Text(builder) => texts(builder, block, position),
+            Column::Boolean(builder) => each(block, position, |cell| match cell {
+                None => {
+                    builder.append_null();
+                    Some(())
+                }
+                Some(text) => boolean(text, strict).map(|value| builder.append_value(value)),
+            }),
+            Column::Bytes(builder) => each(block, position, |cell| match cell {
+                None => {
+                    builder.append_null();
+                    Some(())
+                }
+                Some(text) => unhex(text).map(|value| builder.append_value(value)),
+            }),
             Column::Int64(b) if strict => fill(b, block, position, |t| parse_integer(t.as_bytes())),
             Column::Int8(b) => fill(b, block, position, |t| t.parse().ok()),
             Column::Int16(b) => fill(b, block, position, |t| t.parse().ok()),
             Column::Int32(b) => fill(b, block, position, |t| t.parse().ok()),
-            Column::Int64(b) => fill(b, block, position, |t| parse_integer(t.as_bytes()).or_else(|| t.parse().ok())),
+            Column::Int64(b) => fill(b, block, position, |t| {
+                parse_integer(t.as_bytes()).or_else(|| t.parse().ok())
+            }),
             Column::UInt8(b) => fill(b, block, position, |t| t.parse().ok()),
             Column::UInt16(b) => fill(b, block, position, |t| t.parse().ok()),
             Column::UInt32(b) => fill(b, block, position, |t| t.parse().ok()),
             Column::UInt64(b) => fill(b, block, position, |t| t.parse().ok()),
-            Column::Float32(b) => fill(b, block, position, |t| finite(t, t.parse::<f32>().ok()?, f32::is_finite)),
+            Column::Float32(b) => fill(b, block, position, |t| {
+                finite(t, t.parse::<f32>().ok()?, f32::is_finite)
+            }),
             Column::Float64(b) if strict => fill(b, block, position, strict_double),
-            Column::Float64(b) => fill(b, block, position, |t| finite(t, t.parse::<f64>().ok()?, f64::is_finite)),
+            Column::Float64(b) => fill(b, block, position, |t| {
+                finite(t, t.parse::<f64>().ok()?, f64::is_finite)
+            }),
             Column::Date(b) => fill(b, block, position, parse_date),
             Column::Time(b) => fill(b, block, position, parse_time),
             Column::Seconds(b, zoned) => fill(b, block, position, |t| whole(micros(t, *zoned)?, 1_000_000)),
@@ -146,7 +170,9 @@ impl Column {
             Column::Micros(b, zoned) => fill(b, block, position, |t| micros(t, *zoned)),
             Column::Nanos(b, zoned) => fill(b, block, position, |t| nanos(t, *zoned)),
             Column::Decimal128(b, p, s) => fill(b, block, position, |t| {
-                if strict { strict_whole(t)? };
+                if strict {
+                    strict_whole(t)?
+                };
                 decimal128(t, *p, *s)
             }),
             Column::Decimal256(b, p, s) => fill(b, block, position, |t| parse_decimal(t, *p, *s)),
@@ -169,21 +195,36 @@ impl Column {
             };
         }
         finish!(
-            Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float32, Float64, Date, Time, Text, Bytes
+            Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float32, Float64, Date, Time,
+            Text, Bytes
         )
     }
 }
 
 /// An array of one text in a type; `None` when it does not fit. For columns whose value is in a path.
-pub(crate) fn single(text: Option<&str>, name: &str, data_type: &DataType, dialect: &Dialect) -> Result<Option<ArrayRef>> {
+pub(crate) fn single(
+    text: Option<&str>,
+    name: &str,
+    data_type: &DataType,
+    dialect: &Dialect,
+) -> Result<Option<ArrayRef>> {
     let mut column = Column::new(name, data_type)?;
     let shown = text.unwrap_or("");
     // A value is there or not, whatever the file calls NULL: the quoted form of a text says so.
     let form = if text.is_some() { Form::Quoted } else { Form::Bare };
     let mut dialect = dialect.clone();
     dialect.nulls = vec![Vec::new()];
-    let cell = Cell { start: 0, end: shown.len() as u32, form };
-    let block = Block { text: shown, cells: &[cell], width: 1, dialect: &dialect };
+    let cell = Cell {
+        start: 0,
+        end: shown.len() as u32,
+        form,
+    };
+    let block = Block {
+        text: shown,
+        cells: &[cell],
+        width: 1,
+        dialect: &dialect,
+    };
     Ok(column.append(block, 0, false).ok().map(|()| column.finish()))
 }
 
@@ -194,7 +235,10 @@ fn fill<T: ArrowPrimitiveType>(
     parse: impl Fn(&str) -> Option<T::Native>,
 ) -> std::result::Result<(), usize> {
     each(block, position, |cell| match cell {
-        None => Some(builder.append_null()),
+        None => {
+            builder.append_null();
+            Some(())
+        }
         Some(text) => parse(text).map(|value| builder.append_value(value)),
     })
 }
@@ -202,7 +246,11 @@ fn fill<T: ArrowPrimitiveType>(
 /// Calls `take` with every cell of a column that is not text; NULL markers count in quotes too, because nothing else
 /// could be meant.
 #[inline]
-fn each(block: Block<'_>, position: usize, mut take: impl FnMut(Option<&str>) -> Option<()>) -> std::result::Result<(), usize> {
+fn each(
+    block: Block<'_>,
+    position: usize,
+    mut take: impl FnMut(Option<&str>) -> Option<()>,
+) -> std::result::Result<(), usize> {
     for (row, record) in block.cells.chunks_exact(block.width).enumerate() {
         let cell = &record[position];
         let text = cell.text(block.text);
@@ -220,7 +268,11 @@ fn each(block: Block<'_>, position: usize, mut take: impl FnMut(Option<&str>) ->
     Ok(())
 }
 
-fn texts(builder: &mut StringViewBuilder, block: Block<'_>, position: usize) -> std::result::Result<(), usize> {
+fn texts(
+    builder: &mut StringViewBuilder,
+    block: Block<'_>,
+    position: usize,
+) -> std::result::Result<(), usize> {
     for record in block.cells.chunks_exact(block.width) {
         let cell = &record[position];
         let text = cell.text(block.text);
@@ -254,12 +306,16 @@ where
 
 fn strict_double(text: &str) -> Option<f64> {
     let number = Number::scan(text.as_bytes())?;
-    is_exact_double(text, &number).then(|| text.parse().ok()).flatten()
+    is_exact_double(text, &number)
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 fn strict_whole(text: &str) -> Option<()> {
     Number::scan(text.as_bytes())?;
-    text.bytes().all(|b| b.is_ascii_digit() || b == b'-').then_some(())
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || b == b'-')
+        .then_some(())
 }
 
 fn whole(micros: i64, unit: i64) -> Option<i64> {
@@ -288,9 +344,16 @@ fn plain_micros(text: &[u8], zoned: bool) -> Option<i64> {
         _ => return None,
     };
     let digits = |from: usize, to: usize| {
-        clock[from..to].iter().try_fold(0u32, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u32::from(b - b'0')))
+        clock[from..to].iter().try_fold(0u32, |sum, b| {
+            b.is_ascii_digit().then(|| sum * 10 + u32::from(b - b'0'))
+        })
     };
-    if clock[4] != b'-' || clock[7] != b'-' || !matches!(clock[10], b'T' | b' ') || clock[13] != b':' || clock[16] != b':' {
+    if clock[4] != b'-'
+        || clock[7] != b'-'
+        || !matches!(clock[10], b'T' | b' ')
+        || clock[13] != b':'
+        || clock[16] != b':'
+    {
         return None;
     }
     let days = days_from_civil(i64::from(digits(0, 4)?), digits(5, 7)?, digits(8, 10)?)?;
@@ -303,7 +366,9 @@ fn plain_micros(text: &[u8], zoned: bool) -> Option<i64> {
 
 /// Nanoseconds of a timestamp with up to nine places.
 fn nanos(text: &str, zoned: bool) -> Option<i64> {
-    let Some(dot) = text.find('.') else { return micros(text, zoned)?.checked_mul(1000) };
+    let Some(dot) = text.find('.') else {
+        return micros(text, zoned)?.checked_mul(1000);
+    };
     let length = text[dot + 1..].bytes().take_while(u8::is_ascii_digit).count();
     let fraction = &text[dot + 1..dot + 1 + length];
     if length <= 6 {
@@ -338,7 +403,8 @@ fn decimal128(text: &str, precision: u8, scale: i8) -> Option<i128> {
             }
         }
         if places <= scale_places && (!point || places > 0) {
-            let scaled = i128::from(value).checked_mul(10i128.checked_pow((scale_places - places) as u32)?)?;
+            let scaled =
+                i128::from(value).checked_mul(10i128.checked_pow((scale_places - places) as u32)?)?;
             if scaled < 10i128.pow(u32::from(precision.min(38))) {
                 return Some(if negative { -scaled } else { scaled });
             }
@@ -354,11 +420,16 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if digits.len() % 2 != 0 {
         return None;
     }
-    digits.chunks(2).map(|pair| Some((hex(pair[0])? << 4) | hex(pair[1])?)).collect()
+    digits
+        .chunks(2)
+        .map(|pair| Some((hex(pair[0])? << 4) | hex(pair[1])?))
+        .collect()
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -368,7 +439,10 @@ mod tests {
     #[test]
     fn reads_times_and_decimals_exactly_or_not_at_all() {
         assert_eq!(micros("2013-01-01T10:00:00Z", true), Some(1_357_034_400_000_000));
-        assert_eq!(micros("2013-01-01T10:00:00+01:00", true), Some(1_357_030_800_000_000));
+        assert_eq!(
+            micros("2013-01-01T10:00:00+01:00", true),
+            Some(1_357_030_800_000_000)
+        );
         assert_eq!(micros("2013-01-01T10:00:00Z", false), None);
         assert_eq!(micros("2013-01-01 10:00:00", true), None);
         assert_eq!(nanos("1970-01-01 00:00:00.000000123", false), Some(123));

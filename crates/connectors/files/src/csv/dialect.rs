@@ -41,8 +41,10 @@ impl Dialect {
         let delimiter = byte("delimiter", &options.delimiter, Some(default))?.unwrap_or(default);
         let quote = byte("quote", &options.quote, Some(b'"'))?;
         if quote == Some(delimiter) {
-            return Err(Error::new(Code::E0103, "`quote` and `delimiter` are the same character")
-                .with_hint("write `quote: \"\"` when the file has no quotes"));
+            return Err(
+                Error::new(Code::E0103, "`quote` and `delimiter` are the same character")
+                    .with_hint("write `quote: \"\"` when the file has no quotes"),
+            );
         }
         let mut stops = [false; 256];
         for stop in [delimiter, b'\n', b'\r'] {
@@ -54,7 +56,10 @@ impl Dialect {
             escape: byte("escape", &options.escape, None)?.filter(|e| Some(*e) != quote),
             header: options.header.unwrap_or(true),
             encoding: options.encoding.as_deref().map_or(Ok(UTF_8), encoding)?,
-            nulls: options.nulls.as_ref().map_or_else(|| vec![Vec::new()], |texts| texts.iter().map(|t| t.clone().into_bytes()).collect()),
+            nulls: options.nulls.as_ref().map_or_else(
+                || vec![Vec::new()],
+                |texts| texts.iter().map(|t| t.clone().into_bytes()).collect(),
+            ),
             skip_rows: options.skip_rows.unwrap_or(0),
             comment: byte("comment", &options.comment, None)?,
             stops,

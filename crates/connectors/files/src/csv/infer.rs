@@ -61,7 +61,11 @@ fn number_or_date(text: &str) -> Kind {
         };
     }
     if text.len() == 10 {
-        return if parse_date(text).is_some() { Kind::Date } else { Kind::Text };
+        return if parse_date(text).is_some() {
+            Kind::Date
+        } else {
+            Kind::Text
+        };
     }
     match parse_timestamp(text) {
         Some(read) if read.offset.is_some() => Kind::Instant,
@@ -116,7 +120,9 @@ impl Number {
 
 /// Whether a double holds the number exactly as written.
 pub(crate) fn is_exact_double(text: &str, number: &Number) -> bool {
-    let Ok(value) = text.parse::<f64>() else { return false };
+    let Ok(value) = text.parse::<f64>() else {
+        return false;
+    };
     if value == 0.0 {
         return number.digits == 0;
     }
@@ -163,7 +169,11 @@ pub(crate) fn parse_integer(bytes: &[u8]) -> Option<i64> {
         // 19 digits are below 2^64.
         value = value * 10 + u64::from(digit);
     }
-    if negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
+    if negative {
+        0i64.checked_sub_unsigned(value)
+    } else {
+        i64::try_from(value).ok()
+    }
 }
 
 /// What the cells of a column have been so far.
@@ -224,7 +234,12 @@ impl Evidence {
             return (DataType::Float64, None);
         }
         if only(&[Kind::Integer, Kind::Wide, Kind::Double, Kind::Inexact]) {
-            return (DataType::Utf8View, Some("holds numbers that a double would change, so it stays text; declare `decimal(p,s)` or `double`"));
+            return (
+                DataType::Utf8View,
+                Some(
+                    "holds numbers that a double would change, so it stays text; declare `decimal(p,s)` or `double`",
+                ),
+            );
         }
         if only(&[Kind::Date]) {
             return (DataType::Date32, None);
@@ -233,10 +248,16 @@ impl Evidence {
             return (DataType::Timestamp(TimeUnit::Microsecond, None), None);
         }
         if only(&[Kind::Instant]) {
-            return (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), None);
+            return (
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                None,
+            );
         }
         let mixed = !has(Kind::Text);
-        (DataType::Utf8View, mixed.then_some("holds values of several types, so it stays text"))
+        (
+            DataType::Utf8View,
+            mixed.then_some("holds values of several types, so it stays text"),
+        )
     }
 }
 
@@ -257,7 +278,10 @@ mod tests {
         assert_eq!(decided(&["007", "1"]), text);
         assert_eq!(decided(&["+1"]), text);
         assert_eq!(decided(&["-0"]), text);
-        assert_eq!(decided(&["9223372036854775808", "1"]), DataType::Decimal128(38, 0));
+        assert_eq!(
+            decided(&["9223372036854775808", "1"]),
+            DataType::Decimal128(38, 0)
+        );
         assert_eq!(decided(&[&"9".repeat(39)]), text);
         assert_eq!(decided(&["1e5", "2.50", "3"]), DataType::Float64);
         assert_eq!(decided(&["10.357019999999999"]), DataType::Float64);
@@ -270,8 +294,14 @@ mod tests {
         assert_eq!(decided(&["true", "1"]), text);
         assert_eq!(decided(&["2013-01-01"]), DataType::Date32);
         assert_eq!(decided(&["2013-01-01", "2013-02-30"]), text);
-        assert_eq!(decided(&["2013-01-01T05:00:00Z"]), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
-        assert_eq!(decided(&["2013-01-01 05:00:00"]), DataType::Timestamp(TimeUnit::Microsecond, None));
+        assert_eq!(
+            decided(&["2013-01-01T05:00:00Z"]),
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        );
+        assert_eq!(
+            decided(&["2013-01-01 05:00:00"]),
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        );
         assert_eq!(decided(&["2013-01-01 05:00:00", "2013-01-01 05:00:00Z"]), text);
         assert_eq!(decided(&[]), text);
     }
@@ -280,7 +310,15 @@ mod tests {
     fn integers_end_at_64_bits() {
         assert_eq!(parse_integer(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(parse_integer(b"-9223372036854775808"), Some(i64::MIN));
-        for wrong in ["9223372036854775808", "-9223372036854775809", "", "-", "01", "1a", "99999999999999999999"] {
+        for wrong in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "",
+            "-",
+            "01",
+            "1a",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse_integer(wrong.as_bytes()), None, "{wrong}");
         }
     }

@@ -35,11 +35,20 @@ struct File<'a> {
 impl<'a> File<'a> {
     /// Opens a file and reads its header. `None`: there is not a single record. Errors: `E0406`, `E02xx`.
     fn open(window: Window, dialect: &'a Dialect, declared: &[String]) -> Result<Option<Self>> {
-        let mut file = File { window, dialect, names: Vec::new(), cells: Vec::new(), row: 0 };
+        let mut file = File {
+            window,
+            dialect,
+            names: Vec::new(),
+            cells: Vec::new(),
+            row: 0,
+        };
         file.skip_lines()?;
-        let Some(end) = file.first_record()? else { return Ok(None) };
+        let Some(end) = file.first_record()? else {
+            return Ok(None);
+        };
         let bytes = &file.window.bytes()[..end];
-        let text = std::str::from_utf8(bytes).map_err(|cause| file.window.not_utf8(cause.valid_up_to(), None))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|cause| file.window.not_utf8(cause.valid_up_to(), None))?;
         if dialect.header {
             let plain = |cell: &Cell| unescape(cell.text(text), cell, dialect).into_owned();
             file.names = header_names(file.cells.iter().map(plain), file.window.label())?;
@@ -77,7 +86,13 @@ impl<'a> File<'a> {
         loop {
             self.cells.clear();
             let last = self.window.is_last();
-            match record(self.window.bytes(), 0, (last, false), self.dialect, &mut self.cells) {
+            match record(
+                self.window.bytes(),
+                0,
+                (last, false),
+                self.dialect,
+                &mut self.cells,
+            ) {
                 Ok(Step::Record(end)) => return Ok(Some(end)),
                 Ok(Step::Nothing(end)) => self.window.consume(end),
                 Ok(Step::Incomplete) => self.more(None)?,
@@ -92,13 +107,19 @@ impl<'a> File<'a> {
         if self.window.more()? {
             return Ok(());
         }
-        let column = self.names.get(self.cells.len()).map_or_else(|| format!("column_{}", self.cells.len() + 1), Clone::clone);
+        let column = self
+            .names
+            .get(self.cells.len())
+            .map_or_else(|| format!("column_{}", self.cells.len() + 1), Clone::clone);
         let place = format!("line {} of `{}`", self.window.line(), self.window.label());
         let bytes = self.window.bytes().len() as u64;
         Err(match budget {
             Some(budget) => budget.row_too_large(&column, &place, bytes),
-            None => Error::new(Code::E0805, format!("column `{column}` has a value too large for the memory budget ({place})"))
-                .with_hint("run with a larger `--memory`"),
+            None => Error::new(
+                Code::E0805,
+                format!("column `{column}` has a value too large for the memory budget ({place})"),
+            )
+            .with_hint("run with a larger `--memory`"),
         })
     }
 
@@ -137,14 +158,25 @@ impl<'a> File<'a> {
                 return Ok(None);
             }
             if at == 0 {
-                self.cells.resize(partial, Cell { start: 0, end: 0, form: Form::Bare });
+                self.cells.resize(
+                    partial,
+                    Cell {
+                        start: 0,
+                        end: 0,
+                        form: Form::Bare,
+                    },
+                );
                 self.more(Some(budget))?;
             }
         }
     }
 
     fn ragged(&self, at: usize, records: usize, found: usize) -> Error {
-        let (line, row, label) = (self.window.line_at(at), self.row + records as u64 + 1, self.window.label());
+        let (line, row, label) = (
+            self.window.line_at(at),
+            self.row + records as u64 + 1,
+            self.window.label(),
+        );
         let width = self.names.len();
         Error::new(Code::E0206, format!("line {line} of `{label}` has {found} cells, expected {width}"))
             .with_detail(format!("It is row {row} of the file. The columns are counted from its {}.", if self.dialect.header { "header" } else { "first record" }))
@@ -154,10 +186,26 @@ impl<'a> File<'a> {
     fn broken(&self, broken: Broken) -> Error {
         let label = self.window.label();
         match broken {
-            Broken::Unclosed(at) => Error::new(Code::E0210, format!("a quote that opens in line {} of `{label}` is never closed", self.window.line_at(at)))
-                .with_hint("the file may be cut short; or set `quote: \"\"` under `options` when it has no quotes"),
-            Broken::AfterQuote(at) => Error::new(Code::E0210, format!("text follows a closing quote in line {} of `{label}`", self.window.line_at(at)))
-                .with_hint("double the quotes inside cells, or set `escape: \"\\\\\"` or `quote: \"\"` under `options`"),
+            Broken::Unclosed(at) => Error::new(
+                Code::E0210,
+                format!(
+                    "a quote that opens in line {} of `{label}` is never closed",
+                    self.window.line_at(at)
+                ),
+            )
+            .with_hint(
+                "the file may be cut short; or set `quote: \"\"` under `options` when it has no quotes",
+            ),
+            Broken::AfterQuote(at) => Error::new(
+                Code::E0210,
+                format!(
+                    "text follows a closing quote in line {} of `{label}`",
+                    self.window.line_at(at)
+                ),
+            )
+            .with_hint(
+                "double the quotes inside cells, or set `escape: \"\\\\\"` or `quote: \"\"` under `options`",
+            ),
         }
     }
 
@@ -166,7 +214,10 @@ impl<'a> File<'a> {
         let bytes = &self.window.bytes()[..end];
         std::str::from_utf8(bytes).map_err(|cause| {
             let at = cause.valid_up_to();
-            let index = self.cells.iter().position(|c| (c.start as usize) <= at && at < c.end as usize);
+            let index = self
+                .cells
+                .iter()
+                .position(|c| (c.start as usize) <= at && at < c.end as usize);
             let column = index.map(|index| self.names[index % self.names.len()].as_str());
             self.window.not_utf8(at, column)
         })
@@ -175,8 +226,16 @@ impl<'a> File<'a> {
 
 /// Column names of a header: empty ones are numbered, equal ones refused. Errors: `E0406`.
 fn header_names(cells: impl Iterator<Item = String>, label: &str) -> Result<Vec<String>> {
-    let names: Vec<String> =
-        cells.enumerate().map(|(i, name)| if name.is_empty() { format!("column_{}", i + 1) } else { name }).collect();
+    let names: Vec<String> = cells
+        .enumerate()
+        .map(|(i, name)| {
+            if name.is_empty() {
+                format!("column_{}", i + 1)
+            } else {
+                name
+            }
+        })
+        .collect();
     let mut seen = HashSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         None => Ok(names),
@@ -186,7 +245,11 @@ fn header_names(cells: impl Iterator<Item = String>, label: &str) -> Result<Vec<
 }
 
 fn declared_names(task: &FileTask) -> Vec<String> {
-    task.options.columns.iter().map(|(name, _)| name.clone()).collect()
+    task.options
+        .columns
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Looks at the beginning of a file: its columns and what their cells can be.
@@ -194,7 +257,9 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
     let dialect = Dialect::new(task.format, &task.options.csv)?;
     let text = Text::open(&task.entry.path, &task.entry.label, dialect.encoding)?;
     let window = Window::new(text, &task.budget)?;
-    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else { return Ok(Sample::default()) };
+    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else {
+        return Ok(Sample::default());
+    };
     let mut evidence = vec![Evidence::default(); file.names.len()];
     let mut whole = true;
     let most = task.options.infer_rows.unwrap_or(u64::MAX);
@@ -217,28 +282,59 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
             break;
         }
     }
-    Ok(Sample { columns: file.names.into_iter().zip(evidence).collect(), rows: file.row, bytes: file.window.offset(), whole })
+    Ok(Sample {
+        columns: file.names.into_iter().zip(evidence).collect(),
+        rows: file.row,
+        bytes: file.window.offset(),
+        whole,
+    })
 }
 
 /// Where the wanted columns are in this file. Errors: `E0206` when the file has other columns than planned.
 fn positions(task: &FileTask, names: &[String], label: &str) -> Result<Vec<usize>> {
-    let lacking: Vec<_> = task.columns.iter().filter(|c| !names.contains(c)).map(|c| format!("`{c}`")).collect();
-    let beyond: Vec<_> = names.iter().filter(|n| !task.columns.contains(n)).map(|n| format!("`{n}`")).collect();
+    let lacking: Vec<_> = task
+        .columns
+        .iter()
+        .filter(|c| !names.contains(c))
+        .map(|c| format!("`{c}`"))
+        .collect();
+    let beyond: Vec<_> = names
+        .iter()
+        .filter(|n| !task.columns.contains(n))
+        .map(|n| format!("`{n}`"))
+        .collect();
     if !lacking.is_empty() || !beyond.is_empty() {
-        let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(Error::new(Code::E0206, format!("the columns of `{label}` are not those the read was planned with"))
-            .with_detail(format!("Missing: {}. Unknown: {}.", list(&lacking), list(&beyond)))
-            .with_hint("read files with other columns in an extract of their own, or fix the file's header"));
+        let list = |names: &[String]| {
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
+        return Err(Error::new(
+            Code::E0206,
+            format!("the columns of `{label}` are not those the read was planned with"),
+        )
+        .with_detail(format!(
+            "Missing: {}. Unknown: {}.",
+            list(&lacking),
+            list(&beyond)
+        ))
+        .with_hint("read files with other columns in an extract of their own, or fix the file's header"));
     }
     let fields = task.file_schema.fields().iter();
-    Ok(fields.filter_map(|field| names.iter().position(|name| name == field.name())).collect())
+    Ok(fields
+        .filter_map(|field| names.iter().position(|name| name == field.name()))
+        .collect())
 }
 
 /// Reads a file and sends its batches.
 pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
     let dialect = Dialect::new(task.format, &task.options.csv)?;
     let window = Window::new(Text::new(opened, dialect.encoding)?, &task.budget)?;
-    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else { return Ok(()) };
+    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else {
+        return Ok(());
+    };
     let places = positions(task, &file.names, file.window.label())?;
     let mut columns = Vec::with_capacity(places.len());
     for field in task.file_schema.fields() {
@@ -249,9 +345,16 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     let (mut rows, mut weight) = (0usize, 0usize);
     let mut left = task.limit.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some((end, records)) = file.block(&task.budget, left)? else { break };
+        let Some((end, records)) = file.block(&task.budget, left)? else {
+            break;
+        };
         let text = file.text(end)?;
-        let block = Block { text, cells: &file.cells, width: file.names.len(), dialect: &dialect };
+        let block = Block {
+            text,
+            cells: &file.cells,
+            width: file.names.len(),
+            dialect: &dialect,
+        };
         for ((column, place), field) in columns.iter_mut().zip(&places).zip(task.file_schema.fields()) {
             let strict = task.options.declared(field.name()).is_none();
             if let Err(bad) = column.append(block, *place, strict) {
@@ -259,7 +362,10 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
                 return Err(unfit(&file, at, bad, field, strict));
             }
         }
-        (rows, weight) = (rows + records, weight + records * width + text_bytes(&columns, end));
+        (rows, weight) = (
+            rows + records,
+            weight + records * width + text_bytes(&columns, end),
+        );
         left -= records as u64;
         file.row += records as u64;
         file.window.consume(end);
@@ -281,7 +387,14 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
 
 /// An upper bound of what the block adds to text columns.
 fn text_bytes(columns: &[Column], end: usize) -> usize {
-    if columns.iter().any(|c| matches!(c, Column::Text(_) | Column::Bytes(_))) { end } else { 0 }
+    if columns
+        .iter()
+        .any(|c| matches!(c, Column::Text(_) | Column::Bytes(_)))
+    {
+        end
+    } else {
+        0
+    }
 }
 
 fn batch(schema: &SchemaRef, columns: &mut [Column], rows: usize) -> Result<RecordBatch> {
@@ -292,9 +405,20 @@ fn batch(schema: &SchemaRef, columns: &mut [Column], rows: usize) -> Result<Reco
 }
 
 fn unfit(file: &File<'_>, at: usize, bad: usize, field: &arrow::datatypes::Field, strict: bool) -> Error {
-    let (line, label, word) = (file.window.line_at(at), file.window.label(), render_type(field.data_type()));
-    let origin = if strict { "The type was inferred from the beginning of the data" } else { "The type is declared under `columns:`" };
-    let message = format!("value in line {line} of `{label}` does not fit column `{}` ({word})", field.name());
+    let (line, label, word) = (
+        file.window.line_at(at),
+        file.window.label(),
+        render_type(field.data_type()),
+    );
+    let origin = if strict {
+        "The type was inferred from the beginning of the data"
+    } else {
+        "The type is declared under `columns:`"
+    };
+    let message = format!(
+        "value in line {line} of `{label}` does not fit column `{}` ({word})",
+        field.name()
+    );
     Error::new(Code::E0208, message)
         .with_detail(format!("It is row {} of the file. {origin}.", file.row + bad as u64 + 1))
         .with_hint(format!("declare the type with `options: {{ columns: {{ {}: text }} }}`, or the marker of missing values with `nulls: [\"NA\", \"\"]`", field.name()))

@@ -32,12 +32,6 @@ pub(crate) enum Form {
 }
 
 impl Cell {
-    /// The bytes as they stand in the file.
-    #[inline]
-    pub(crate) fn raw<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.start as usize..self.end as usize]
-    }
-
     /// The text as it stands in the file.
     #[inline]
     pub(crate) fn text<'a>(&self, text: &'a str) -> &'a str {
@@ -113,7 +107,9 @@ pub(crate) fn record(
         let form;
         let (start, end);
         if dialect.quote.is_some() && bytes.get(at).copied() == dialect.quote {
-            let Some((close, escaped)) = closing_quote(bytes, at, last, dialect)? else { return Ok(Step::Incomplete) };
+            let Some((close, escaped)) = closing_quote(bytes, at, last, dialect)? else {
+                return Ok(Step::Incomplete);
+            };
             form = if escaped { Form::Escaped } else { Form::Quoted };
             (start, end) = (at + 1, close);
             at = close + 1;
@@ -125,7 +121,11 @@ pub(crate) fn record(
             }
             end = at;
         }
-        let cell = Cell { start: start as u32, end: end as u32, form };
+        let cell = Cell {
+            start: start as u32,
+            end: end as u32,
+            form,
+        };
         match bytes.get(at) {
             None if last => {
                 cells.push(cell);
@@ -141,7 +141,9 @@ pub(crate) fn record(
                 return Ok(Step::Record(at + 1));
             }
             Some(b'\r') => {
-                let Some(after) = line_end(bytes, at, last) else { return Ok(Step::Incomplete) };
+                let Some(after) = line_end(bytes, at, last) else {
+                    return Ok(Step::Incomplete);
+                };
                 cells.push(cell);
                 return Ok(Step::Record(after));
             }
@@ -161,9 +163,18 @@ fn line_end(bytes: &[u8], at: usize, last: bool) -> Option<usize> {
 }
 
 /// The closing quote of the cell that opens at `open`, and whether there is anything to unescape.
-fn closing_quote(bytes: &[u8], open: usize, last: bool, dialect: &Dialect) -> Result<Option<(usize, bool)>, Broken> {
+fn closing_quote(
+    bytes: &[u8],
+    open: usize,
+    last: bool,
+    dialect: &Dialect,
+) -> Result<Option<(usize, bool)>, Broken> {
     let quote = dialect.quote.unwrap_or(b'"');
-    let incomplete = if last { Err(Broken::Unclosed(open)) } else { Ok(None) };
+    let incomplete = if last {
+        Err(Broken::Unclosed(open))
+    } else {
+        Ok(None)
+    };
     let (mut at, mut escaped) = (open + 1, false);
     loop {
         let found = match dialect.escape {
@@ -199,7 +210,12 @@ mod tests {
             let mut cells = Vec::new();
             match record(text.as_bytes(), at, (true, false), &dialect, &mut cells).expect("well formed") {
                 Step::Record(next) => {
-                    let row = cells.iter().map(|c| (unescape(c.text(text), c, &dialect).into_owned(), c.form != Form::Bare));
+                    let row = cells.iter().map(|c| {
+                        (
+                            unescape(c.text(text), c, &dialect).into_owned(),
+                            c.form != Form::Bare,
+                        )
+                    });
                     rows.push(row.collect());
                     at = next;
                 }
@@ -211,23 +227,36 @@ mod tests {
     }
 
     fn row(cells: &[(&str, bool)]) -> Vec<(String, bool)> {
-        cells.iter().map(|(text, quoted)| ((*text).to_owned(), *quoted)).collect()
+        cells
+            .iter()
+            .map(|(text, quoted)| ((*text).to_owned(), *quoted))
+            .collect()
     }
 
     #[test]
     fn keeps_quotes_apart_from_emptiness() {
         let rows = all("a,\"\",,\"x\"\"y\"\r\n\n1,2\r\"l\n\",3", CsvOptions::default());
-        assert_eq!(rows, vec![
-            row(&[("a", false), ("", true), ("", false), ("x\"y", true)]),
-            row(&[("1", false), ("2", false)]),
-            row(&[("l\n", true), ("3", false)]),
-        ]);
+        assert_eq!(
+            rows,
+            vec![
+                row(&[("a", false), ("", true), ("", false), ("x\"y", true)]),
+                row(&[("1", false), ("2", false)]),
+                row(&[("l\n", true), ("3", false)]),
+            ]
+        );
     }
 
     #[test]
     fn knows_escapes_and_comments() {
-        let options = CsvOptions { escape: Some("\\".into()), comment: Some("#".into()), ..Default::default() };
-        assert_eq!(all("# no\n\"a\\\"b\",c#\n", options), vec![row(&[("a\"b", true), ("c#", false)])]);
+        let options = CsvOptions {
+            escape: Some("\\".into()),
+            comment: Some("#".into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            all("# no\n\"a\\\"b\",c#\n", options),
+            vec![row(&[("a\"b", true), ("c#", false)])]
+        );
     }
 
     #[test]
@@ -235,7 +264,10 @@ mod tests {
         let text = b"a,\"b\"\"c\",d\r\n\"e\r\nf\",,\r\n";
         let dialect = Dialect::new(Format::Csv, &CsvOptions::default()).expect("a dialect");
         let mut whole = Vec::new();
-        assert_eq!(record(text, 0, (true, false), &dialect, &mut whole), Ok(Step::Record(12)));
+        assert_eq!(
+            record(text, 0, (true, false), &dialect, &mut whole),
+            Ok(Step::Record(12))
+        );
         for cut in 0..text.len() {
             let mut cells = Vec::new();
             match record(&text[..cut], 0, (false, false), &dialect, &mut cells) {

@@ -31,7 +31,12 @@ impl DelimitedFile {
         for byte in [options.delimiter, b'"', b'\n', b'\r'] {
             special[usize::from(byte)] = true;
         }
-        let mut file = DelimitedFile { out, delimiter: options.delimiter, null: options.null.clone().into_bytes(), special };
+        let mut file = DelimitedFile {
+            out,
+            delimiter: options.delimiter,
+            null: options.null.clone().into_bytes(),
+            special,
+        };
         if options.header {
             let mut line = Vec::new();
             for (index, field) in schema.fields().iter().enumerate() {
@@ -48,7 +53,8 @@ impl DelimitedFile {
 
     /// A text cell: in quotes where it would be read as something else.
     fn text(&self, text: &[u8], line: &mut Vec<u8>) {
-        let plain = !text.is_empty() && text != self.null && !text.iter().any(|b| self.special[usize::from(*b)]);
+        let plain =
+            !text.is_empty() && text != self.null && !text.iter().any(|b| self.special[usize::from(*b)]);
         if plain {
             line.extend_from_slice(text);
             return;

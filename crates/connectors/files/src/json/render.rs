@@ -13,7 +13,8 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit, UInt64Type,
+    DataType, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit,
+    UInt64Type,
 };
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -67,7 +68,12 @@ enum Form {
 /// Printers of every column.
 pub(crate) fn printers(batch: &RecordBatch) -> Result<Vec<Printer>> {
     let schema = batch.schema();
-    batch.columns().iter().zip(schema.fields()).map(|(array, field)| printer(field, array)).collect()
+    batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(array, field)| printer(field, array))
+        .collect()
 }
 
 fn per_second(unit: TimeUnit) -> i64 {
@@ -95,53 +101,86 @@ fn printer(field: &Field, array: &ArrayRef) -> Result<Printer> {
         DataType::Boolean => Form::Boolean(array.as_boolean().clone()),
         DataType::UInt64 => Form::UInt(array.as_primitive::<UInt64Type>().clone()),
         other if other.is_integer() => Form::Int(ints()?),
-        DataType::Float16 | DataType::Float32 => Form::Float32(to(&DataType::Float32)?.as_primitive::<Float32Type>().clone()),
+        DataType::Float16 | DataType::Float32 => {
+            Form::Float32(to(&DataType::Float32)?.as_primitive::<Float32Type>().clone())
+        }
         DataType::Float64 => Form::Float64(array.as_primitive::<Float64Type>().clone()),
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) => {
-            Form::Decimal128(to(&DataType::Decimal128(*p, *s))?.as_primitive::<Decimal128Type>().clone())
+            Form::Decimal128(
+                to(&DataType::Decimal128(*p, *s))?
+                    .as_primitive::<Decimal128Type>()
+                    .clone(),
+            )
         }
         DataType::Decimal256(..) => Form::Decimal256(array.as_primitive::<Decimal256Type>().clone()),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let texts = to(&DataType::Utf8View)?.as_string_view().clone();
-            if is_json(field) { Form::Json(texts) } else { Form::Text(texts) }
+            if is_json(field) {
+                Form::Json(texts)
+            } else {
+                Form::Text(texts)
+            }
         }
         DataType::FixedSizeBinary(16) if is_uuid(field) => Form::Uuid(array.clone()),
-        DataType::FixedSizeBinary(_) => Form::Bytes(to(&DataType::Binary).and_then(|binary| {
-            cast(&binary, &DataType::BinaryView).map_err(|cause| Error::bug("cannot view bytes").with_cause(&cause))
-        })?.as_binary_view().clone()),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Form::Bytes(to(&DataType::BinaryView)?.as_binary_view().clone()),
+        DataType::FixedSizeBinary(_) => Form::Bytes(
+            to(&DataType::Binary)
+                .and_then(|binary| {
+                    cast(&binary, &DataType::BinaryView)
+                        .map_err(|cause| Error::bug("cannot view bytes").with_cause(&cause))
+                })?
+                .as_binary_view()
+                .clone(),
+        ),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            Form::Bytes(to(&DataType::BinaryView)?.as_binary_view().clone())
+        }
         DataType::Date32 => Form::Date({
             let days = to(&DataType::Int32)?;
-            cast(&days, &DataType::Int64).map_err(|cause| Error::bug("cannot widen days").with_cause(&cause))?.as_primitive::<Int64Type>().clone()
+            cast(&days, &DataType::Int64)
+                .map_err(|cause| Error::bug("cannot widen days").with_cause(&cause))?
+                .as_primitive::<Int64Type>()
+                .clone()
         }),
         DataType::Date64 => Form::Timestamp(ints()?, 1_000, false),
         DataType::Timestamp(unit, zone) => Form::Timestamp(ints()?, per_second(*unit), zone.is_some()),
         DataType::Time32(unit) => {
             let raw = to(&DataType::Int32)?;
-            let wide = cast(&raw, &DataType::Int64).map_err(|cause| Error::bug("cannot widen times").with_cause(&cause))?;
+            let wide = cast(&raw, &DataType::Int64)
+                .map_err(|cause| Error::bug("cannot widen times").with_cause(&cause))?;
             Form::Time(wide.as_primitive::<Int64Type>().clone(), per_second(*unit))
         }
         DataType::Time64(unit) => Form::Time(ints()?, per_second(*unit)),
-        nested if nested.is_nested() => nested_form(field, array, &to)?,
+        nested if nested.is_nested() => nested_form(array, &to)?,
         _ => Form::Other(array.clone()),
     };
-    Ok(Printer { nulls: array.logical_nulls(), form })
+    Ok(Printer {
+        nulls: array.logical_nulls(),
+        form,
+    })
 }
 
-fn nested_form(field: &Field, array: &ArrayRef, to: &dyn Fn(&DataType) -> Result<ArrayRef>) -> Result<Form> {
+fn nested_form(array: &ArrayRef, to: &dyn Fn(&DataType) -> Result<ArrayRef>) -> Result<Form> {
     Ok(match array.data_type() {
         DataType::List(item) => {
             let list = array.as_list::<i32>();
-            let offsets = list.value_offsets().iter().map(|o| usize::try_from(*o).unwrap_or(0)).collect();
+            let offsets = list
+                .value_offsets()
+                .iter()
+                .map(|o| usize::try_from(*o).unwrap_or(0))
+                .collect();
             Form::List(offsets, Box::new(printer(item, list.values())?))
         }
         DataType::LargeList(item) => {
             let list = array.as_list::<i64>();
-            let offsets = list.value_offsets().iter().map(|o| usize::try_from(*o).unwrap_or(0)).collect();
+            let offsets = list
+                .value_offsets()
+                .iter()
+                .map(|o| usize::try_from(*o).unwrap_or(0))
+                .collect();
             Form::List(offsets, Box::new(printer(item, list.values())?))
         }
         DataType::FixedSizeList(item, _) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            return nested_form(field, &to(&DataType::LargeList(item.clone()))?, to);
+            return nested_form(&to(&DataType::LargeList(item.clone()))?, to);
         }
         DataType::Struct(_) => {
             let all = array.as_struct();
@@ -156,10 +195,18 @@ fn nested_form(field: &Field, array: &ArrayRef, to: &dyn Fn(&DataType) -> Result
         }
         DataType::Map(..) => {
             let map = array.as_map();
-            let offsets = map.value_offsets().iter().map(|o| usize::try_from(*o).unwrap_or(0)).collect();
+            let offsets = map
+                .value_offsets()
+                .iter()
+                .map(|o| usize::try_from(*o).unwrap_or(0))
+                .collect();
             let value = Field::new("value", map.values().data_type().clone(), true);
             let key = Field::new("key", map.keys().data_type().clone(), false);
-            Form::Map(offsets, Box::new(printer(&key, map.keys())?), Box::new(printer(&value, map.values())?))
+            Form::Map(
+                offsets,
+                Box::new(printer(&key, map.keys())?),
+                Box::new(printer(&value, map.values())?),
+            )
         }
         _ => Form::Other(Arc::clone(array)),
     })
@@ -176,8 +223,14 @@ impl Printer {
     pub(crate) fn shape(&self) -> Shape {
         match &self.form {
             Form::List(..) | Form::Struct(_) | Form::Map(..) => Shape::Nested,
-            Form::Null | Form::Boolean(_) | Form::Int(_) | Form::UInt(_) | Form::Float32(_) | Form::Float64(_)
-            | Form::Decimal128(_) | Form::Decimal256(_) => Shape::Number,
+            Form::Null
+            | Form::Boolean(_)
+            | Form::Int(_)
+            | Form::UInt(_)
+            | Form::Float32(_)
+            | Form::Float64(_)
+            | Form::Decimal128(_)
+            | Form::Decimal256(_) => Shape::Number,
             _ => Shape::Text,
         }
     }
@@ -196,7 +249,10 @@ impl Printer {
         // Writing to a vector cannot fail.
         let _ = match &self.form {
             Form::Boolean(values) => write!(out, "{}", values.value(row)),
-            Form::Int(values) => { integer(values.value(row), out); Ok(()) }
+            Form::Int(values) => {
+                integer(values.value(row), out);
+                Ok(())
+            }
             Form::UInt(values) => write!(out, "{}", values.value(row)),
             Form::Float32(values) => write!(out, "{:?}", values.value(row)),
             Form::Float64(values) => write!(out, "{:?}", values.value(row)),
@@ -293,7 +349,11 @@ fn integer(value: i64, out: &mut Vec<u8>) {
 fn embed(text: &str, out: &mut Vec<u8>) {
     match serde_json::from_str::<&serde_json::value::RawValue>(text) {
         // Outside of strings a line end is only space, and inside of them JSON does not allow one.
-        Ok(raw) => out.extend(raw.get().bytes().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b })),
+        Ok(raw) => out.extend(
+            raw.get()
+                .bytes()
+                .map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }),
+        ),
         Err(_) => quoted(text, out),
     }
 }
@@ -335,10 +395,20 @@ fn timestamp(value: i64, unit: i64, zoned: bool, out: &mut Vec<u8>) -> std::io::
         return out.write_all(render_timestamp(value, zoned).as_bytes());
     }
     let (middle, end) = if zoned { ('T', "Z") } else { (' ', "") };
-    write!(out, "{}{middle}{clock}{}{end}", render_date(days), fraction(below, unit))
+    write!(
+        out,
+        "{}{middle}{clock}{}{end}",
+        render_date(days),
+        fraction(below, unit)
+    )
 }
 
 fn time(value: i64, unit: i64, out: &mut Vec<u8>) -> std::io::Result<()> {
     let (seconds, below) = (value.div_euclid(unit), value.rem_euclid(unit));
-    write!(out, "{}{}", render_time(seconds * 1_000_000), fraction(below, unit))
+    write!(
+        out,
+        "{}{}",
+        render_time(seconds * 1_000_000),
+        fraction(below, unit)
+    )
 }

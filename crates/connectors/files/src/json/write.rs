@@ -37,7 +37,12 @@ impl JsonFile {
         if array {
             out.put(b"[")?;
         }
-        Ok(JsonFile { names: names.collect(), out, array, first: true })
+        Ok(JsonFile {
+            names: names.collect(),
+            out,
+            array,
+            first: true,
+        })
     }
 }
 

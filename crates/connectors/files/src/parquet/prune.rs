@@ -14,23 +14,47 @@ use synqx_sdk::{Acceptance, Comparison, Literal, Predicate};
 /// What statistics can do for a predicate.
 pub(crate) fn accepts(schema: &Schema, predicate: &Predicate) -> Acceptance {
     let comparable = |column: &str, literal: &Literal| {
-        schema.field_with_name(column).is_ok_and(|field| is_comparable(field.data_type(), literal))
+        schema
+            .field_with_name(column)
+            .is_ok_and(|field| is_comparable(field.data_type(), literal))
     };
     let usable = match predicate {
         Predicate::Compare { column, op, literal } => *op != Comparison::NotEq && comparable(column, literal),
-        Predicate::In { column, literals, negated } => !negated && literals.iter().all(|l| comparable(column, l)),
-        Predicate::IsNull { column, .. } => schema.field_with_name(column).is_ok_and(|f| !f.data_type().is_nested()),
-        Predicate::And(parts) => parts.iter().any(|part| accepts(schema, part) == Acceptance::Superset),
-        Predicate::Or(parts) => !parts.is_empty() && parts.iter().all(|part| accepts(schema, part) == Acceptance::Superset),
+        Predicate::In {
+            column,
+            literals,
+            negated,
+        } => !negated && literals.iter().all(|l| comparable(column, l)),
+        Predicate::IsNull { column, .. } => schema
+            .field_with_name(column)
+            .is_ok_and(|f| !f.data_type().is_nested()),
+        Predicate::And(parts) => parts
+            .iter()
+            .any(|part| accepts(schema, part) == Acceptance::Superset),
+        Predicate::Or(parts) => {
+            !parts.is_empty()
+                && parts
+                    .iter()
+                    .all(|part| accepts(schema, part) == Acceptance::Superset)
+        }
         Predicate::Like { .. } | Predicate::Not(_) => false,
     };
-    if usable { Acceptance::Superset } else { Acceptance::No }
+    if usable {
+        Acceptance::Superset
+    } else {
+        Acceptance::No
+    }
 }
 
 fn is_comparable(data_type: &DataType, literal: &Literal) -> bool {
     match literal {
-        Literal::Int(_) | Literal::Decimal(..) => data_type.is_integer() || matches!(data_type, DataType::Decimal128(..)),
-        Literal::Text(_) => matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        Literal::Int(_) | Literal::Decimal(..) => {
+            data_type.is_integer() || matches!(data_type, DataType::Decimal128(..))
+        }
+        Literal::Text(_) => matches!(
+            data_type,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ),
         Literal::Date(_) => *data_type == DataType::Date32,
         Literal::Timestamp(_) => matches!(data_type, DataType::Timestamp(_, None)),
         Literal::Instant(_) => matches!(data_type, DataType::Timestamp(_, Some(_))),
@@ -44,7 +68,10 @@ pub(crate) fn skipped(metadata: &ArrowReaderMetadata, predicates: &[Predicate]) 
     let mut skipped = vec![false; groups];
     for predicate in predicates {
         if let Some(more) = impossible(metadata, predicate) {
-            skipped.iter_mut().zip(more).for_each(|(skip, impossible)| *skip |= impossible);
+            skipped
+                .iter_mut()
+                .zip(more)
+                .for_each(|(skip, impossible)| *skip |= impossible);
         }
     }
     skipped
@@ -55,38 +82,68 @@ fn impossible(metadata: &ArrowReaderMetadata, predicate: &Predicate) -> Option<V
     match predicate {
         Predicate::Compare { column, op, literal } => {
             let range = Range::of(metadata, column)?;
-            Some((0..range.groups).map(|group| range.excludes(group, *op, literal)).collect())
+            Some(
+                (0..range.groups)
+                    .map(|group| range.excludes(group, *op, literal))
+                    .collect(),
+            )
         }
-        Predicate::In { column, literals, negated: false } => {
+        Predicate::In {
+            column,
+            literals,
+            negated: false,
+        } => {
             let range = Range::of(metadata, column)?;
-            let none = |group| literals.iter().all(|literal| range.excludes(group, Comparison::Eq, literal));
+            let none = |group| {
+                literals
+                    .iter()
+                    .all(|literal| range.excludes(group, Comparison::Eq, literal))
+            };
             Some((0..range.groups).map(none).collect())
         }
         Predicate::IsNull { column, negated } => {
-            let nulls = converter(metadata, column)?.row_group_null_counts(metadata.metadata().row_groups()).ok()?;
+            let nulls = converter(metadata, column)?
+                .row_group_null_counts(metadata.metadata().row_groups())
+                .ok()?;
             let groups = metadata.metadata().row_groups().iter().enumerate();
-            Some(groups.map(|(i, group)| {
-                let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
-                nulls.is_valid(i) && nulls.value(i) == if *negated { rows } else { 0 }
-            }).collect())
+            Some(
+                groups
+                    .map(|(i, group)| {
+                        let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
+                        nulls.is_valid(i) && nulls.value(i) == if *negated { rows } else { 0 }
+                    })
+                    .collect(),
+            )
         }
         Predicate::And(parts) => {
-            let known: Vec<_> = parts.iter().filter_map(|part| impossible(metadata, part)).collect();
+            let known: Vec<_> = parts
+                .iter()
+                .filter_map(|part| impossible(metadata, part))
+                .collect();
             let first = known.first()?.len();
-            Some((0..first).map(|group| known.iter().any(|part| part[group])).collect())
+            Some(
+                (0..first)
+                    .map(|group| known.iter().any(|part| part[group]))
+                    .collect(),
+            )
         }
         Predicate::Or(parts) => {
             let known: Option<Vec<_>> = parts.iter().map(|part| impossible(metadata, part)).collect();
             let known = known?;
             let first = known.first()?.len();
-            Some((0..first).map(|group| known.iter().all(|part| part[group])).collect())
+            Some(
+                (0..first)
+                    .map(|group| known.iter().all(|part| part[group]))
+                    .collect(),
+            )
         }
         Predicate::In { .. } | Predicate::Like { .. } | Predicate::Not(_) => None,
     }
 }
 
 fn converter<'a>(metadata: &'a ArrowReaderMetadata, column: &'a str) -> Option<StatisticsConverter<'a>> {
-    let converter = StatisticsConverter::try_new(column, metadata.schema(), metadata.parquet_schema()).ok()?;
+    let converter =
+        StatisticsConverter::try_new(column, metadata.schema(), metadata.parquet_schema()).ok()?;
     Some(converter.with_missing_null_counts_as_zero(false))
 }
 
@@ -101,14 +158,22 @@ impl Range {
     fn of(metadata: &ArrowReaderMetadata, column: &str) -> Option<Range> {
         let converter = converter(metadata, column)?;
         let groups = metadata.metadata().row_groups();
-        let (least, greatest) = (converter.row_group_mins(groups).ok()?, converter.row_group_maxes(groups).ok()?);
-        Some(Range { groups: groups.len(), least, greatest })
+        let (least, greatest) = (
+            converter.row_group_mins(groups).ok()?,
+            converter.row_group_maxes(groups).ok()?,
+        );
+        Some(Range {
+            groups: groups.len(),
+            least,
+            greatest,
+        })
     }
 
     fn excludes(&self, group: usize, op: Comparison, literal: &Literal) -> bool {
         let least = compare(&self.least, group, literal);
         let greatest = compare(&self.greatest, group, literal);
-        let is = |side: Option<Ordering>, wanted: &[Ordering]| side.is_some_and(|found| wanted.contains(&found));
+        let is =
+            |side: Option<Ordering>, wanted: &[Ordering]| side.is_some_and(|found| wanted.contains(&found));
         match op {
             Comparison::Eq => is(least, &[Ordering::Greater]) || is(greatest, &[Ordering::Less]),
             Comparison::NotEq => false,
@@ -129,14 +194,26 @@ fn compare(values: &ArrayRef, at: usize, literal: &Literal) -> Option<Ordering> 
         Literal::Int(number) => compare_number(number_at(values, at)?, (*number, 0)),
         Literal::Decimal(unscaled, scale) => compare_number(number_at(values, at)?, (*unscaled, *scale)),
         Literal::Text(text) => match values.data_type() {
-            DataType::Utf8 => Some(values.as_string::<i32>().value(at).as_bytes().cmp(text.as_bytes())),
-            DataType::LargeUtf8 => Some(values.as_string::<i64>().value(at).as_bytes().cmp(text.as_bytes())),
+            DataType::Utf8 => Some(
+                values
+                    .as_string::<i32>()
+                    .value(at)
+                    .as_bytes()
+                    .cmp(text.as_bytes()),
+            ),
+            DataType::LargeUtf8 => Some(
+                values
+                    .as_string::<i64>()
+                    .value(at)
+                    .as_bytes()
+                    .cmp(text.as_bytes()),
+            ),
             DataType::Utf8View => Some(values.as_string_view().value(at).as_bytes().cmp(text.as_bytes())),
             _ => None,
         },
-        Literal::Date(days) => {
-            values.as_primitive_opt::<Date32Type>().map(|dates| dates.value(at).cmp(days))
-        }
+        Literal::Date(days) => values
+            .as_primitive_opt::<Date32Type>()
+            .map(|dates| dates.value(at).cmp(days)),
         Literal::Timestamp(micros) => match values.data_type() {
             DataType::Timestamp(unit, None) => compare_time(values, at, *unit, *micros),
             _ => None,
@@ -168,7 +245,10 @@ fn number_at(values: &ArrayRef, at: usize) -> Option<(i128, i8)> {
         DataType::UInt64 => Some((i128::from(values.as_primitive::<UInt64Type>().value(at)), 0)),
         other if other.is_integer() => {
             let wide = arrow::compute::cast(values, &DataType::Int64).ok()?;
-            Some((i128::from(wide.as_primitive::<arrow::datatypes::Int64Type>().value(at)), 0))
+            Some((
+                i128::from(wide.as_primitive::<arrow::datatypes::Int64Type>().value(at)),
+                0,
+            ))
         }
         _ => None,
     }

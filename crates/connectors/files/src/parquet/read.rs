@@ -10,7 +10,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::Type as Physical;
 use parquet::file::metadata::RowGroupMetaData;
 use synqx_model::{Code, Error, Result};
@@ -30,19 +32,27 @@ fn footer(opened: &Opened) -> Result<ArrowReaderMetadata> {
 }
 
 fn broken(opened: &Opened, cause: &dyn std::error::Error) -> Error {
-    opened.verify().err().unwrap_or_else(|| damaged(&opened.label, cause))
+    opened
+        .verify()
+        .err()
+        .unwrap_or_else(|| damaged(&opened.label, cause))
 }
 
 /// The schema of a file in the types of the house.
 fn house_schema(metadata: &ArrowReaderMetadata) -> SchemaRef {
-    let fields = metadata.schema().fields().iter().enumerate().map(|(index, field)| {
-        let data_type = if is_int96(metadata, index) {
-            DataType::Timestamp(TimeUnit::Microsecond, None)
-        } else {
-            house_type(field.data_type())
-        };
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    });
+    let fields = metadata
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let data_type = if is_int96(metadata, index) {
+                DataType::Timestamp(TimeUnit::Microsecond, None)
+            } else {
+                house_type(field.data_type())
+            };
+            Arc::new(field.as_ref().clone().with_data_type(data_type))
+        });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -71,7 +81,10 @@ pub(crate) fn describe(looks: &[FileTask]) -> Result<TableSchema> {
                 Some(known) => return Err(other_type(known, field, &look.entry.label)),
                 None => {
                     if index == 0 && is_int96(&metadata, position) {
-                        notes.push(format!("column `{}` is a legacy INT96 timestamp, read in microseconds", field.name()));
+                        notes.push(format!(
+                            "column `{}` is a legacy INT96 timestamp, read in microseconds",
+                            field.name()
+                        ));
                     }
                     let nullable = field.is_nullable() || index > 0;
                     fields.push(Arc::new(field.as_ref().clone().with_nullable(nullable)));
@@ -93,8 +106,14 @@ pub(crate) fn describe(looks: &[FileTask]) -> Result<TableSchema> {
 
 fn other_type(known: &Field, field: &Field, label: &str) -> Error {
     let (first, second) = (render_type(known.data_type()), render_type(field.data_type()));
-    Error::new(Code::E0402, format!("column `{}` is {second} in `{label}` and {first} in other files", field.name()))
-        .with_hint("read the files in two extracts, cast the column and use `union`")
+    Error::new(
+        Code::E0402,
+        format!(
+            "column `{}` is {second} in `{label}` and {first} in other files",
+            field.name()
+        ),
+    )
+    .with_hint("read the files in two extracts, cast the column and use `union`")
 }
 
 /// The row groups of a file that a scan needs.
@@ -136,9 +155,19 @@ pub(crate) fn layout(task: &FileTask, predicates: &[Predicate]) -> Result<Layout
     let metadata = footer(&opened)?;
     let groups = metadata.metadata().row_groups();
     let skipped = prune::skipped(&metadata, predicates);
-    let kept: Vec<_> = (0..groups.len()).filter(|i| !skipped[*i]).map(|i| (i, groups[i].total_byte_size())).collect();
-    let rows = kept.iter().map(|(i, _)| u64::try_from(groups[*i].num_rows()).unwrap_or(0)).sum();
-    Ok(Layout { kept, groups: groups.len(), rows })
+    let kept: Vec<_> = (0..groups.len())
+        .filter(|i| !skipped[*i])
+        .map(|i| (i, groups[i].total_byte_size()))
+        .collect();
+    let rows = kept
+        .iter()
+        .map(|(i, _)| u64::try_from(groups[*i].num_rows()).unwrap_or(0))
+        .sum();
+    Ok(Layout {
+        kept,
+        groups: groups.len(),
+        rows,
+    })
 }
 
 /// Reads row groups and sends their batches.
@@ -149,9 +178,14 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), viewed).unwrap_or(plain);
     let roots: Vec<usize> = {
         let fields = metadata.schema().fields();
-        (0..fields.len()).filter(|i| task.file_schema.field_with_name(fields[*i].name()).is_ok()).collect()
+        (0..fields.len())
+            .filter(|i| task.file_schema.field_with_name(fields[*i].name()).is_ok())
+            .collect()
     };
-    let groups = task.groups.clone().unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
+    let groups = task
+        .groups
+        .clone()
+        .unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
     let mut left = usize::try_from(task.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     for group in groups {
         if left == 0 {
@@ -160,7 +194,10 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         let found = metadata.metadata().row_groups().get(group);
         let info = found.ok_or_else(|| crate::content::changed(&opened.label))?;
         let rows = batch_rows(task, info, &roots, &metadata)?;
-        let file = opened.file.try_clone().map_err(|cause| crate::content::cannot_read(&opened.label, &cause))?;
+        let file = opened
+            .file
+            .try_clone()
+            .map_err(|cause| crate::content::cannot_read(&opened.label, &cause))?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![group])
@@ -181,7 +218,12 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
 }
 
 /// Rows of a batch that aims at the budget's target. Errors: `E0805` when rows are larger than the budget moves.
-fn batch_rows(task: &FileTask, group: &RowGroupMetaData, roots: &[usize], metadata: &ArrowReaderMetadata) -> Result<usize> {
+fn batch_rows(
+    task: &FileTask,
+    group: &RowGroupMetaData,
+    roots: &[usize],
+    metadata: &ArrowReaderMetadata,
+) -> Result<usize> {
     let rows = group.num_rows().max(1);
     let mut width = 0;
     for (leaf, column) in group.columns().iter().enumerate() {
@@ -197,7 +239,9 @@ fn batch_rows(task: &FileTask, group: &RowGroupMetaData, roots: &[usize], metada
         }
     }
     let target = i64::try_from(task.budget.batch_target()).unwrap_or(i64::MAX);
-    Ok(usize::try_from(target / width.max(1)).unwrap_or(1).clamp(1, 64 << 10))
+    Ok(usize::try_from(target / width.max(1))
+        .unwrap_or(1)
+        .clamp(1, 64 << 10))
 }
 
 /// The batch in the planned types; columns the file lacks are NULL.
@@ -208,9 +252,17 @@ fn conform(task: &FileTask, batch: &RecordBatch) -> Result<RecordBatch> {
             None => new_null_array(field.data_type(), batch.num_rows()),
             Some(array) if array.data_type() == field.data_type() => array.clone(),
             Some(array) => cast(array, field.data_type()).map_err(|cause| {
-                Error::new(Code::E0402, format!("column `{}` of `{}` is not {}", field.name(), task.entry.label, render_type(field.data_type())))
-                    .with_hint("run again; the file may have been replaced by one with other types")
-                    .with_cause(&cause)
+                Error::new(
+                    Code::E0402,
+                    format!(
+                        "column `{}` of `{}` is not {}",
+                        field.name(),
+                        task.entry.label,
+                        render_type(field.data_type())
+                    ),
+                )
+                .with_hint("run again; the file may have been replaced by one with other types")
+                .with_cause(&cause)
             })?,
         });
     }

@@ -30,17 +30,32 @@ pub(crate) struct ParquetFile {
 
 impl ParquetFile {
     /// Begins a file. `lanes`: how many share the budget.
-    pub(crate) fn new(file: File, path: &Path, schema: SchemaRef, options: &WriteOptions, (budget, lanes): (&Budget, usize)) -> Result<Self> {
+    pub(crate) fn new(
+        file: File,
+        path: &Path,
+        schema: SchemaRef,
+        options: &WriteOptions,
+        (budget, lanes): (&Budget, usize),
+    ) -> Result<Self> {
         let share = usize::try_from(budget.limit() / 8).unwrap_or(usize::MAX) / lanes.max(1);
-        let wanted = options.row_group_bytes.and_then(|b| usize::try_from(b).ok()).unwrap_or(64 << 20);
+        let wanted = options
+            .row_group_bytes
+            .and_then(|b| usize::try_from(b).ok())
+            .unwrap_or(64 << 20);
         let limit = wanted.min(share).max(1 << 20);
         let properties = WriterProperties::builder()
             .set_compression(codec(options.compression))
             .set_created_by(format!("SynqX {}", env!("CARGO_PKG_VERSION")))
             .build();
         let held = budget.reserve("a Parquet row group", 0)?;
-        let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties)).map_err(|cause| explain(path, &cause))?;
-        Ok(ParquetFile { writer, path: path.to_owned(), limit, held })
+        let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties))
+            .map_err(|cause| explain(path, &cause))?;
+        Ok(ParquetFile {
+            writer,
+            path: path.to_owned(),
+            limit,
+            held,
+        })
     }
 }
 
@@ -68,12 +83,15 @@ fn explain(path: &Path, cause: &ParquetError) -> Error {
 
 impl Encode for ParquetFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).map_err(|cause| explain(&self.path, &cause))?;
+        self.writer
+            .write(batch)
+            .map_err(|cause| explain(&self.path, &cause))?;
         let size = self.writer.memory_size();
         let fits = size < self.limit && self.held.resize("a Parquet row group", size as u64).is_ok();
         if !fits {
             self.writer.flush().map_err(|cause| explain(&self.path, &cause))?;
-            self.held.resize("a Parquet row group", self.writer.memory_size() as u64)?;
+            self.held
+                .resize("a Parquet row group", self.writer.memory_size() as u64)?;
         }
         Ok(())
     }
@@ -85,24 +103,31 @@ impl Encode for ParquetFile {
     fn finish(self: Box<Self>) -> Result<File> {
         let path = self.path;
         let buffered = self.writer.into_inner().map_err(|cause| explain(&path, &cause))?;
-        buffered.into_inner().map_err(|cause| cannot_write(&path, cause.error()))
+        buffered
+            .into_inner()
+            .map_err(|cause| cannot_write(&path, cause.error()))
     }
 }
 
 /// Why Parquet cannot hold a type without loss.
 pub(crate) fn refusal(data_type: &DataType) -> Option<(Code, &'static str)> {
     match data_type {
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            Some((Code::E0403, "Parquet has no interval of months, days and nanoseconds"))
+        DataType::Interval(IntervalUnit::MonthDayNano) => Some((
+            Code::E0403,
+            "Parquet has no interval of months, days and nanoseconds",
+        )),
+        DataType::Union(..)
+        | DataType::RunEndEncoded(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => Some((Code::E0407, "Parquet has no such type")),
+        DataType::Struct(fields) if fields.is_empty() => {
+            Some((Code::E0407, "Parquet has no structure without fields"))
         }
-        DataType::Union(..) | DataType::RunEndEncoded(..) | DataType::ListView(_) | DataType::LargeListView(_) => {
-            Some((Code::E0407, "Parquet has no such type"))
-        }
-        DataType::Struct(fields) if fields.is_empty() => Some((Code::E0407, "Parquet has no structure without fields")),
         DataType::Struct(fields) => fields.iter().find_map(|field| refusal(field.data_type())),
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) | DataType::Map(field, _) => {
-            refusal(field.data_type())
-        }
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => refusal(field.data_type()),
         DataType::Dictionary(_, value) => refusal(value),
         _ => None,
     }

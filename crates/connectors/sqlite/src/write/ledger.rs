@@ -37,18 +37,23 @@ pub(crate) fn raise(
     let key = stream.to_string();
     type Row = (i64, Option<String>, Option<String>, Option<String>);
     let stored: Option<Row> = connection
-        .query_row("SELECT fence, run_id, position, spec_hash FROM main._synqx_commit WHERE stream = ?1", [&key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+        .query_row(
+            "SELECT fence, run_id, position, spec_hash FROM main._synqx_commit WHERE stream = ?1",
+            [&key],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
         .optional()?;
     let before = stored.as_ref().map_or(0, |row| u64::try_from(row.0).unwrap_or(0));
     let fence = match claim {
         FenceClaim::Next => before + 1,
         FenceClaim::Exact(fence) if fence < before => {
-            return Err(Error::new(Code::E0504, format!("fence {fence} of stream `{key}` is older than the stored one"))
-                .with_detail(format!("The destination has fence {before}."))
-                .with_hint("a newer run owns this stream; start a new run")
-                .into());
+            return Err(Error::new(
+                Code::E0504,
+                format!("fence {fence} of stream `{key}` is older than the stored one"),
+            )
+            .with_detail(format!("The destination has fence {before}."))
+            .with_hint("a newer run owns this stream; start a new run")
+            .into());
         }
         FenceClaim::Exact(fence) => fence,
     };
@@ -60,10 +65,17 @@ pub(crate) fn raise(
     let committed = match stored {
         Some((_, Some(run), Some(position), spec_hash)) => {
             let run: RunId = run.parse().map_err(|_| {
-                Error::new(Code::E0503, format!("cannot read the run stored for stream `{key}` in _synqx_commit"))
-                    .with_hint("the row was changed by hand; correct it, or delete it to start over")
+                Error::new(
+                    Code::E0503,
+                    format!("cannot read the run stored for stream `{key}` in _synqx_commit"),
+                )
+                .with_hint("the row was changed by hand; correct it, or delete it to start over")
             })?;
-            Some(Committed { run, position: Position::from_text(&position)?, spec_hash: spec_hash.unwrap_or_default() })
+            Some(Committed {
+                run,
+                position: Position::from_text(&position)?,
+                spec_hash: spec_hash.unwrap_or_default(),
+            })
         }
         _ => None,
     };
@@ -76,7 +88,11 @@ pub(crate) fn check(connection: &Connection, stream: &StreamKey, fence: u64) -> 
         .prepare_cached("SELECT fence FROM main._synqx_commit WHERE stream = ?1")?
         .query_row([stream.to_string()], |row| row.get(0))
         .optional()?;
-    if stored.and_then(|s| u64::try_from(s).ok()) == Some(fence) { Ok(()) } else { Err(taken(stream).into()) }
+    if stored.and_then(|s| u64::try_from(s).ok()) == Some(fence) {
+        Ok(())
+    } else {
+        Err(taken(stream).into())
+    }
 }
 
 /// Records what is being committed; hits exactly the row with our fence or fails with `E0501`.
@@ -85,9 +101,19 @@ pub(crate) fn record(connection: &Connection, commit: &Record) -> Result<(), Fai
     let changed = connection.execute(
         "UPDATE main._synqx_commit SET run_id = ?3, position = ?4, spec_hash = ?5, \
          committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE stream = ?1 AND fence = ?2",
-        params![commit.stream.to_string(), fence, commit.run.to_string(), commit.position.to_text(), commit.spec_hash],
+        params![
+            commit.stream.to_string(),
+            fence,
+            commit.run.to_string(),
+            commit.position.to_text(),
+            commit.spec_hash
+        ],
     )?;
-    if changed == 1 { Ok(()) } else { Err(taken(&commit.stream).into()) }
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(taken(&commit.stream).into())
+    }
 }
 
 /// What a commit stores.

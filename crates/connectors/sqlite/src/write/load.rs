@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
 use synqx_model::{Code, Error, Position, Result, ResultExt};
-use synqx_sdk::{Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Receipt, Target, Writer, Written};
+use synqx_sdk::{
+    Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Receipt, Target, Writer, Written,
+};
 
 use super::ledger::{self, Failure, Record};
 use super::publish::publish;
@@ -56,7 +58,10 @@ impl Context {
     }
 }
 
-fn transaction<T>(connection: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+fn transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let value = work(&transaction)?;
     transaction.commit()?;
@@ -94,7 +99,13 @@ pub(crate) async fn begin(
     probe.reach(Effect::Fence, Moment::After)?;
     let prefix = staging_prefix(target);
     let staging = format!("{prefix}{}", target.run.short());
-    let context = Arc::new(Context { file: file.clone(), target: target.clone(), shape, staging, fence });
+    let context = Arc::new(Context {
+        file: file.clone(),
+        target: target.clone(),
+        shape,
+        staging,
+        fence,
+    });
     probe.reach(Effect::Sweep, Moment::Before)?;
     let sweeping = Arc::clone(&context);
     worker
@@ -106,7 +117,14 @@ pub(crate) async fn begin(
         })
         .await?;
     probe.reach(Effect::Sweep, Moment::After)?;
-    Ok(Loading { worker: Arc::new(worker), probe, context, committed, rows: Arc::default(), staged: false })
+    Ok(Loading {
+        worker: Arc::new(worker),
+        probe,
+        context,
+        committed,
+        rows: Arc::default(),
+        staged: false,
+    })
 }
 
 fn raise(
@@ -124,23 +142,35 @@ fn raise(
     let table = catalog::table(connection, &name)?;
     let shape = match plan_shape(table, target, catalog::dependents(connection, &name)?) {
         // What this run published may no longer look like what it was planned for, and need not.
-        Err(_) if done => plan_shape(None, &Target { create: true, ..target.clone() }, Vec::new())?,
+        Err(_) if done => plan_shape(
+            None,
+            &Target {
+                create: true,
+                ..target.clone()
+            },
+            Vec::new(),
+        )?,
         other => other?,
     };
     Ok((fence, committed, shape))
 }
 
 fn changed(name: &str) -> Error {
-    Error::new(Code::E0311, format!("table `{name}` changed after the load was planned"))
-        .with_detail("Its definition, its indexes or what depends on it are no longer the same.")
-        .with_hint("run again; the load is planned anew")
+    Error::new(
+        Code::E0311,
+        format!("table `{name}` changed after the load was planned"),
+    )
+    .with_detail("Its definition, its indexes or what depends on it are no longer the same.")
+    .with_hint("run again; the load is planned anew")
 }
 
 fn sweep(connection: &Connection, prefix: &str) -> Result<(), Failure> {
     let names: Vec<String> = {
-        let mut statement =
-            connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, ?2) = ?1")?;
-        statement.query_map((prefix, prefix.len()), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+        let mut statement = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, ?2) = ?1")?;
+        statement
+            .query_map((prefix, prefix.chars().count() as i64), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?
     };
     for name in names {
         connection.execute(&format!("DROP TABLE main.{}", quote(&name)), [])?;
@@ -171,7 +201,11 @@ impl Loading {
                 let relax = |c: &Connection| -> rusqlite::Result<()> {
                     let mode: String = c.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
                     // In WAL mode NORMAL cannot damage the file, and the commit makes everything before it durable.
-                    if mode == "wal" { c.execute_batch("PRAGMA synchronous = NORMAL") } else { Ok(()) }
+                    if mode == "wal" {
+                        c.execute_batch("PRAGMA synchronous = NORMAL")
+                    } else {
+                        Ok(())
+                    }
                 };
                 relax(connection).map_err(|e| context.explain(e.into(), "stage rows for"))?;
                 context.transaction(connection, "stage rows for", |c| {
@@ -228,7 +262,10 @@ impl Load for Loading {
         let rows = self.rows.load(Ordering::Acquire);
         let context = Arc::clone(&self.context);
         self.probe.reach(Effect::Publish, Moment::Before)?;
-        let receipt = self.worker.call(move |connection| commit_on(connection, &context, &record, rows)).await?;
+        let receipt = self
+            .worker
+            .call(move |connection| commit_on(connection, &context, &record, rows))
+            .await?;
         let answer = self.probe.reach(Effect::Publish, Moment::After);
         self.close().await;
         match answer {
@@ -244,7 +281,10 @@ impl Load for Loading {
         self.worker
             .call(move |connection| {
                 context.transaction(connection, "clean up after", |c| {
-                    c.execute(&format!("DROP TABLE IF EXISTS main.{}", quote(&context.staging)), [])?;
+                    c.execute(
+                        &format!("DROP TABLE IF EXISTS main.{}", quote(&context.staging)),
+                        [],
+                    )?;
                     Ok(())
                 })
             })
@@ -264,10 +304,18 @@ fn lost(detail: &str) -> Error {
 fn commit_on(connection: &mut Connection, context: &Context, record: &Record, rows: u64) -> Result<Receipt> {
     let coded = |error: rusqlite::Error| context.explain(error.into(), "publish the load into");
     // Emptying a table must not cascade into others; what it leaves behind is checked afterwards.
-    let switch = if context.shape.how == How::Refill { "PRAGMA foreign_keys = OFF" } else { "PRAGMA foreign_keys = ON" };
+    let switch = if context.shape.how == How::Refill {
+        "PRAGMA foreign_keys = OFF"
+    } else {
+        "PRAGMA foreign_keys = ON"
+    };
     connection.execute_batch(switch).map_err(coded)?;
-    connection.execute_batch("PRAGMA synchronous = FULL").map_err(coded)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(coded)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL")
+        .map_err(coded)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(coded)?;
     let work = || -> Result<Receipt, Failure> {
         ledger::record(&transaction, record)?;
         let name = &context.shape.name;
@@ -335,14 +383,25 @@ impl Writer for Lane {
 /// Inserts a batch into staging and returns the bytes that were bound.
 fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Result<u64, Failure> {
     let shape = &context.shape;
-    let mut columns = shape.slots.iter().map(|slot| Column::new(batch, slot)).collect::<Result<Vec<_>>>()?;
+    let mut columns = shape
+        .slots
+        .iter()
+        .map(|slot| Column::new(batch, slot))
+        .collect::<Result<Vec<_>>>()?;
     let order = order_bytes(batch, &context.target)?;
     let mut names: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
     if order.is_some() {
         names.push("_synqx_order");
     }
-    let places = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-    let sql = format!("INSERT INTO main.{} ({}) VALUES ({places})", quote(&context.staging), quote_all(names.iter().copied()));
+    let places = (1..=names.len())
+        .map(|n| format!("?{n}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let sql = format!(
+        "INSERT INTO main.{} ({}) VALUES ({places})",
+        quote(&context.staging),
+        quote_all(names.iter().copied())
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut bytes = 0;
     for row in 0..batch.num_rows() {
@@ -367,13 +426,24 @@ fn order_bytes(batch: &RecordBatch, target: &Target) -> Result<Option<arrow::row
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
     for order in &target.order_by {
-        let array = batch.column_by_name(&order.column).ok_or_else(|| Error::bug(format!("`order_by` column `{}` did not arrive", order.column)))?;
-        let options = SortOptions { descending: order.descending, nulls_first: true };
+        let array = batch
+            .column_by_name(&order.column)
+            .ok_or_else(|| Error::bug(format!("`order_by` column `{}` did not arrive", order.column)))?;
+        let options = SortOptions {
+            descending: order.descending,
+            nulls_first: true,
+        };
         fields.push(SortField::new_with_options(array.data_type().clone(), options));
         arrays.push(Arc::clone(array));
     }
     let hint = "order by a column of a simple type";
     let failed = || "the columns of `order_by` cannot be ordered".to_owned();
-    let converter = RowConverter::new(fields).coded(Code::E0310, failed).map_err(|e| e.or_hint(hint))?;
-    converter.convert_columns(&arrays).coded(Code::E0310, failed).map_err(|e| e.or_hint(hint)).map(Some)
+    let converter = RowConverter::new(fields)
+        .coded(Code::E0310, failed)
+        .map_err(|e| e.or_hint(hint))?;
+    converter
+        .convert_columns(&arrays)
+        .coded(Code::E0310, failed)
+        .map_err(|e| e.or_hint(hint))
+        .map(Some)
 }

@@ -35,15 +35,27 @@ impl Destination for Sqlite {
                 let name = catalog::table_name(&target.asset);
                 let look = || {
                     let table = catalog::table(&connection, &name)?;
-                    Ok((table, catalog::dependents(&connection, &name)?, catalog::fingerprint(&connection, &name)?))
+                    Ok((
+                        table,
+                        catalog::dependents(&connection, &name)?,
+                        catalog::fingerprint(&connection, &name)?,
+                    ))
                 };
-                let (table, dependents, fingerprint) = look().map_err(|e| file.error(&e, "read the catalog of"))?;
+                let (table, dependents, fingerprint) =
+                    look().map_err(|e| file.error(&e, "read the catalog of"))?;
                 Ok(shape::plan_shape(table, &target, dependents)?.preparation(fingerprint))
             })
             .await
     }
 
-    async fn begin(&self, target: &Target, prepared: &Preparation, claim: FenceClaim) -> Result<Box<dyn Load>> {
-        Ok(Box::new(Box::pin(load::begin(&self.file, &self.env, target, prepared, claim)).await?))
+    async fn begin(
+        &self,
+        target: &Target,
+        prepared: &Preparation,
+        claim: FenceClaim,
+    ) -> Result<Box<dyn Load>> {
+        Ok(Box::new(
+            Box::pin(load::begin(&self.file, &self.env, target, prepared, claim)).await?,
+        ))
     }
 }

@@ -72,42 +72,85 @@ pub(crate) struct Shape {
 
 /// Decides. Errors, all at once: `E0304`, `E0310`, `E0403`, `E0405`, `E0406`, `E0407`, `E0408`, `E0409`.
 pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<String>) -> Result<Shape> {
-    let name = table.as_ref().map_or_else(|| catalog::table_name(&target.asset), |t| t.name.clone());
+    let name = table
+        .as_ref()
+        .map_or_else(|| catalog::table_name(&target.asset), |t| t.name.clone());
     synqx_model::spec::decode_map::<WriteOptions>(&target.options, "options")?;
     refuse_target(&name, table.as_ref(), target)?;
-    let Columns { mut slots, columns, added, mut errors } = match &table {
-        Some(table) => meet(table, target),
+    let Columns {
+        mut slots,
+        columns,
+        added,
+        mut errors,
+    } = match &table {
+        Some(table) => mark_rowid(table, meet(table, target)),
         None => create(target)?,
     };
     let key = key_columns(target, &slots, &columns, &mut errors);
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
-    let keys = if target.mode == WriteMode::Upsert { &target.key } else { &target.source_key };
+    let keys = if target.mode == WriteMode::Upsert {
+        &target.key
+    } else {
+        &target.source_key
+    };
     let created = table.is_none() || target.mode == WriteMode::Upsert;
-    for slot in slots.iter_mut().filter(|slot| created && keys.contains(slot.field.name())) {
+    for slot in slots
+        .iter_mut()
+        .filter(|slot| created && keys.contains(slot.field.name()))
+    {
         slot.key = true;
     }
     let (how, why) = choose(table.as_ref(), target, &name, &dependents);
     let definition = match (&table, how) {
         (Some(table), How::Swap) => body(table).unwrap_or_default(),
-        (None, _) => define(&slots, &columns, if how == How::Upsert { &key } else { &target.source_key }),
+        (None, _) => define(
+            &slots,
+            &columns,
+            if how == How::Upsert {
+                &key
+            } else {
+                &target.source_key
+            },
+        ),
         _ => String::new(),
     };
     let keep_previous = target.replace.keep_previous && table.is_some() && target.mode == WriteMode::Replace;
-    Ok(Shape { name, table, how, slots, columns, added, key, keep_previous, dependents, why, definition })
+    Ok(Shape {
+        name,
+        table,
+        how,
+        slots,
+        columns,
+        added,
+        key,
+        keep_previous,
+        dependents,
+        why,
+        definition,
+    })
 }
 
 fn refuse_target(name: &str, table: Option<&Table>, target: &Target) -> Result<()> {
     let refuse = |detail: &str, hint: &str| {
         let message = format!("cannot {} into `{name}`", target.mode.as_str());
-        Err(Error::new(Code::E0310, message).with_detail(detail).with_hint(hint))
+        Err(Error::new(Code::E0310, message)
+            .with_detail(detail)
+            .with_hint(hint))
     };
     if !limits().modes.contains(&target.mode) {
-        return refuse("SQLite loads append, replace or upsert.", "use `write: append`, `replace` or `upsert`");
+        return refuse(
+            "SQLite loads append, replace or upsert.",
+            "use `write: append`, `replace` or `upsert`",
+        );
     }
-    if name.to_lowercase().starts_with(OURS) || name.to_lowercase().starts_with("sqlite_") || name.is_empty() {
-        return refuse("Names that begin with `_synqx_` or `sqlite_` are taken.", "choose another asset name");
+    if name.to_lowercase().starts_with(OURS) || name.to_lowercase().starts_with("sqlite_") || name.is_empty()
+    {
+        return refuse(
+            "Names that begin with `_synqx_` or `sqlite_` are taken.",
+            "choose another asset name",
+        );
     }
     match table {
         None if !target.create => Err(Error::new(Code::E0304, format!("table `{name}` does not exist"))
@@ -126,21 +169,41 @@ struct Columns {
 }
 
 fn create(target: &Target) -> Result<Columns> {
-    let mut found = Columns { slots: Vec::new(), columns: Vec::new(), added: Vec::new(), errors: Vec::new() };
+    let mut found = Columns {
+        slots: Vec::new(),
+        columns: Vec::new(),
+        added: Vec::new(),
+        errors: Vec::new(),
+    };
     if target.schema.fields().is_empty() {
-        return Err(Error::new(Code::E0409, format!("the load into `{}` has no columns", target.asset))
-            .with_hint("a table needs at least one column; check the nodes before the load"));
+        return Err(Error::new(
+            Code::E0409,
+            format!("the load into `{}` has no columns", target.asset),
+        )
+        .with_hint("a table needs at least one column; check the nodes before the load"));
     }
     for (index, field) in target.schema.fields().iter().enumerate() {
         if found.columns.iter().any(|c| c.eq_ignore_ascii_case(field.name())) {
             found.errors.push(
-                Error::new(Code::E0406, format!("column `{}` appears twice in the load into `{}`", field.name(), target.asset))
-                    .with_detail("Names that differ only in case are one name in SQLite.")
-                    .with_hint("put a `rename` before the load"),
+                Error::new(
+                    Code::E0406,
+                    format!(
+                        "column `{}` appears twice in the load into `{}`",
+                        field.name(),
+                        target.asset
+                    ),
+                )
+                .with_detail("Names that differ only in case are one name in SQLite.")
+                .with_hint("put a `rename` before the load"),
             );
         }
         match mapping::declare(field) {
-            Ok(declared) => found.slots.push(Slot { field: field.as_ref().clone(), declared, index, key: false }),
+            Ok(declared) => found.slots.push(Slot {
+                field: field.as_ref().clone(),
+                declared,
+                index,
+                key: false,
+            }),
             Err(error) => found.errors.push(error),
         }
         found.columns.push(field.name().clone());
@@ -149,11 +212,21 @@ fn create(target: &Target) -> Result<Columns> {
 }
 
 fn meet(table: &Table, target: &Target) -> Columns {
-    let mut found = Columns { slots: Vec::new(), columns: Vec::new(), added: Vec::new(), errors: Vec::new() };
+    let mut found = Columns {
+        slots: Vec::new(),
+        columns: Vec::new(),
+        added: Vec::new(),
+        errors: Vec::new(),
+    };
     let mut differences = Vec::new();
     let ignore = target.policy == SchemaPolicy::Ignore;
     for (index, field) in target.schema.fields().iter().enumerate() {
-        let slot = |declared: &str| Slot { field: field.as_ref().clone(), declared: declared.to_owned(), index, key: false };
+        let slot = |declared: &str| Slot {
+            field: field.as_ref().clone(),
+            declared: declared.to_owned(),
+            index,
+            key: false,
+        };
         match table.column(field.name()) {
             Some(column) if column.generated => {
                 if !ignore {
@@ -161,7 +234,10 @@ fn meet(table: &Table, target: &Target) -> Columns {
                 }
             }
             Some(column) if found.columns.contains(&column.name) => {
-                differences.push(format!("~ {}: the load has it twice, in different case.", column.name));
+                differences.push(format!(
+                    "~ {}: the load has it twice, in different case.",
+                    column.name
+                ));
             }
             Some(column) => {
                 match fit(field, &column.declared) {
@@ -171,7 +247,11 @@ fn meet(table: &Table, target: &Target) -> Columns {
                     Ok(Fit::No) => differences.push(format!(
                         "~ {}: target {}, load {}.",
                         field.name(),
-                        if column.declared.is_empty() { "without a type" } else { &column.declared },
+                        if column.declared.is_empty() {
+                            "without a type"
+                        } else {
+                            &column.declared
+                        },
                         render_type(field.data_type())
                     )),
                     Err(error) => found.errors.push(error),
@@ -187,20 +267,15 @@ fn meet(table: &Table, target: &Target) -> Columns {
                     found.added.push((field.name().clone(), declared));
                 }
                 (SchemaPolicy::Evolve, Err(error)) => found.errors.push(error),
-                _ => differences.push(format!("+ {} {} (not in the target).", field.name(), render_type(field.data_type()))),
+                _ => differences.push(format!(
+                    "+ {} {} (not in the target).",
+                    field.name(),
+                    render_type(field.data_type())
+                )),
             },
         }
     }
-    for column in table.columns.iter().filter(|c| !c.generated && !found.columns.contains(&c.name)) {
-        let filled = !column.not_null || column.has_default || table.rowid_alias() == Some(column.name.as_str());
-        if !ignore || !filled {
-            let needed = if filled { "" } else { ", and it needs a value" };
-            differences.push(format!("- {} {} (not in the load{needed}).", column.name, column.declared));
-        }
-    }
-    if ignore && found.slots.is_empty() {
-        differences.push("The load and the target have no column in common.".to_owned());
-    }
+    absent(table, &found, ignore, &mut differences);
     if !differences.is_empty() {
         found.errors.push(
             Error::new(Code::E0405, format!("schema of the load differs from target `{}`", table.name))
@@ -208,11 +283,37 @@ fn meet(table: &Table, target: &Target) -> Columns {
                 .with_hint("use `schema: evolve` to add columns, or `schema: ignore` to load the columns both sides have; a column's type is changed with `cast`"),
         );
     }
-    for slot in &mut found.slots {
-        let alias = table.rowid_alias();
-        slot.key = alias.is_some_and(|alias| table.column(slot.field.name()).is_some_and(|c| c.name == alias));
+    found
+}
+
+/// NULL in the column that is the rowid would become a number of SQLite's choice.
+fn mark_rowid(table: &Table, mut found: Columns) -> Columns {
+    for (slot, column) in found.slots.iter_mut().zip(&found.columns) {
+        slot.key = table.rowid_alias() == Some(column.as_str());
     }
     found
+}
+
+/// What the target has and the load lacks.
+fn absent(table: &Table, found: &Columns, ignore: bool, differences: &mut Vec<String>) {
+    for column in table
+        .columns
+        .iter()
+        .filter(|c| !c.generated && !found.columns.contains(&c.name))
+    {
+        let filled =
+            !column.not_null || column.has_default || table.rowid_alias() == Some(column.name.as_str());
+        if !ignore || !filled {
+            let needed = if filled { "" } else { ", and it needs a value" };
+            differences.push(format!(
+                "- {} {} (not in the load{needed}).",
+                column.name, column.declared
+            ));
+        }
+    }
+    if ignore && found.slots.is_empty() {
+        differences.push("The load and the target have no column in common.".to_owned());
+    }
 }
 
 fn lossy(field: &Field, declared: &str) -> Error {
@@ -220,13 +321,24 @@ fn lossy(field: &Field, declared: &str) -> Error {
         Affinity::Real => "floating point",
         _ => "a number of at most 15 exact digits, or floating point",
     };
-    Error::new(Code::E0403, format!("column `{}` cannot be held without loss by its column in SQLite", field.name()))
-        .with_detail(format!("The column is declared {declared}, which keeps {} as {form}.", render_type(field.data_type())))
-        .with_hint(format!(
-            "add `allow_loss: [{}]`, or declare the column {}",
-            field.name(),
-            mapping::Kind::of_field(field).map(mapping::Kind::declared).unwrap_or_else(|_| "TEXT".to_owned())
-        ))
+    Error::new(
+        Code::E0403,
+        format!(
+            "column `{}` cannot be held without loss by its column in SQLite",
+            field.name()
+        ),
+    )
+    .with_detail(format!(
+        "The column is declared {declared}, which keeps {} as {form}.",
+        render_type(field.data_type())
+    ))
+    .with_hint(format!(
+        "add `allow_loss: [{}]`, or declare the column {}",
+        field.name(),
+        mapping::Kind::of_field(field)
+            .map(mapping::Kind::declared)
+            .unwrap_or_else(|_| "TEXT".to_owned())
+    ))
 }
 
 /// The target's names of the key columns; marks their slots.
@@ -236,7 +348,11 @@ fn key_columns(target: &Target, slots: &[Slot], columns: &[String], errors: &mut
     }
     if target.key.is_empty() {
         errors.push(
-            Error::new(Code::E0408, format!("the upsert into `{}` has no key", target.asset)).with_hint("add `key: [column]`"),
+            Error::new(
+                Code::E0408,
+                format!("the upsert into `{}` has no key", target.asset),
+            )
+            .with_hint("add `key: [column]`"),
         );
     }
     let mut key = Vec::new();
@@ -245,22 +361,42 @@ fn key_columns(target: &Target, slots: &[Slot], columns: &[String], errors: &mut
         match place(name) {
             Some(at) => key.extend(columns.get(at).cloned()),
             None => errors.push(
-                Error::new(Code::E0408, format!("key column `{name}` is not in the load into `{}`", target.asset))
-                    .with_hint("name columns that both the load and its target have"),
+                Error::new(
+                    Code::E0408,
+                    format!("key column `{name}` is not in the load into `{}`", target.asset),
+                )
+                .with_hint("name columns that both the load and its target have"),
             ),
         }
     }
-    for order in target.order_by.iter().filter(|order| target.schema.index_of(&order.column).is_err()) {
+    for order in target
+        .order_by
+        .iter()
+        .filter(|order| target.schema.index_of(&order.column).is_err())
+    {
         errors.push(
-            Error::new(Code::E0401, format!("column `{}` of `order_by` is not in the load into `{}`", order.column, target.asset))
-                .with_hint("name a column of the load"),
+            Error::new(
+                Code::E0401,
+                format!(
+                    "column `{}` of `order_by` is not in the load into `{}`",
+                    order.column, target.asset
+                ),
+            )
+            .with_hint("name a column of the load"),
         );
     }
     for order in &target.order_by {
-        if target.schema.field_with_name(&order.column).is_ok_and(annotation::is_numeric_text) {
+        if target
+            .schema
+            .field_with_name(&order.column)
+            .is_ok_and(annotation::is_numeric_text)
+        {
             errors.push(
-                Error::new(Code::E0310, format!("column `{}` of `order_by` is a decimal of any size", order.column))
-                    .with_hint("cast it to a decimal with digits and places before the load"),
+                Error::new(
+                    Code::E0310,
+                    format!("column `{}` of `order_by` is a decimal of any size", order.column),
+                )
+                .with_hint("cast it to a decimal with digits and places before the load"),
             );
         }
     }
@@ -270,17 +406,31 @@ fn key_columns(target: &Target, slots: &[Slot], columns: &[String], errors: &mut
 fn choose(table: Option<&Table>, target: &Target, name: &str, dependents: &[String]) -> (How, &'static str) {
     let Some(table) = table else {
         return match target.mode {
-            WriteMode::Upsert => (How::Upsert, "the table is created by this run; rows of one key are sorted out in staging"),
+            WriteMode::Upsert => (
+                How::Upsert,
+                "the table is created by this run; rows of one key are sorted out in staging",
+            ),
             _ => (How::Rename, "the table is created by this run"),
         };
     };
     match target.mode {
         WriteMode::Upsert => (How::Upsert, "rows meet what is there by key"),
         WriteMode::Replace if target.replace.truncate => (How::Refill, "`truncate` was asked for"),
-        WriteMode::Replace if !dependents.is_empty() => (How::Refill, "views, triggers or foreign keys depend on the table"),
-        WriteMode::Replace if !swappable(table, name) => (How::Refill, "the table's definition cannot be made again under another name"),
-        WriteMode::Replace => (How::Swap, "nothing depends on the table, so a new one takes its place"),
-        _ => (How::Append, "rows are added to a table that exists, and the lock is free while they arrive"),
+        WriteMode::Replace if !dependents.is_empty() => {
+            (How::Refill, "views, triggers or foreign keys depend on the table")
+        }
+        WriteMode::Replace if !swappable(table, name) => (
+            How::Refill,
+            "the table's definition cannot be made again under another name",
+        ),
+        WriteMode::Replace => (
+            How::Swap,
+            "nothing depends on the table, so a new one takes its place",
+        ),
+        _ => (
+            How::Append,
+            "rows are added to a table that exists, and the lock is free while they arrive",
+        ),
     }
 }
 
@@ -295,7 +445,10 @@ fn swappable(table: &Table, name: &str) -> bool {
 
 /// What follows the name in `CREATE TABLE name …`.
 pub(crate) fn body(table: &Table) -> Option<String> {
-    let rest = table.sql.get(..12).filter(|head| head.eq_ignore_ascii_case("CREATE TABLE"))?;
+    let rest = table
+        .sql
+        .get(..12)
+        .filter(|head| head.eq_ignore_ascii_case("CREATE TABLE"))?;
     let rest = table.sql[rest.len()..].trim_start();
     let close = match rest.chars().next()? {
         quote @ ('"' | '`' | '\'') => quote,
@@ -317,7 +470,10 @@ pub(crate) fn body(table: &Table) -> Option<String> {
 
 fn define(slots: &[Slot], columns: &[String], key: &[String]) -> String {
     let in_key = |name: &str| key.iter().any(|k| k == name);
-    let rowid = key.len() == 1 && slots.iter().any(|s| in_key(s.field.name()) && s.declared == "INTEGER");
+    let rowid = key.len() == 1
+        && slots
+            .iter()
+            .any(|s| in_key(s.field.name()) && s.declared == "INTEGER");
     let mut parts: Vec<String> = Vec::with_capacity(columns.len() + 1);
     for (slot, column) in slots.iter().zip(columns) {
         let constraint = match in_key(slot.field.name()) {
@@ -325,10 +481,17 @@ fn define(slots: &[Slot], columns: &[String], key: &[String]) -> String {
             true => " NOT NULL",
             false => "",
         };
-        parts.push(format!("{} {}{constraint}", quote(column), slot.declared).trim_end().to_owned());
+        parts.push(
+            format!("{} {}{constraint}", quote(column), slot.declared)
+                .trim_end()
+                .to_owned(),
+        );
     }
     if !key.is_empty() && !rowid {
-        parts.push(format!("PRIMARY KEY ({})", quote_all(key.iter().map(String::as_str))));
+        parts.push(format!(
+            "PRIMARY KEY ({})",
+            quote_all(key.iter().map(String::as_str))
+        ));
     }
     format!(" ({})", parts.join(", "))
 }
@@ -339,14 +502,27 @@ impl Shape {
         let staging = quote(staging);
         if matches!(self.how, How::Rename | How::Swap) {
             let mut statements = vec![format!("CREATE TABLE main.{staging}{}", self.definition)];
-            statements.extend(self.added.iter().map(|(name, declared)| format!("ALTER TABLE main.{staging} ADD COLUMN {} {declared}", quote(name))));
+            statements.extend(self.added.iter().map(|(name, declared)| {
+                format!("ALTER TABLE main.{staging} ADD COLUMN {} {declared}", quote(name))
+            }));
             return statements;
         }
         let mut parts = vec!["\"_synqx_seq\" INTEGER PRIMARY KEY".to_owned()];
         for (slot, column) in self.slots.iter().zip(&self.columns) {
-            let collation = self.table.as_ref().and_then(|t| t.column(column)).map(|c| c.collation.as_str());
-            let collation = collation.filter(|c| ["NOCASE", "RTRIM"].contains(c)).map(|c| format!(" COLLATE {c}"));
-            parts.push(format!("{} {}{}", quote(column), plain_type(&slot.declared), collation.unwrap_or_default()));
+            let collation = self
+                .table
+                .as_ref()
+                .and_then(|t| t.column(column))
+                .map(|c| c.collation.as_str());
+            let collation = collation
+                .filter(|c| ["NOCASE", "RTRIM"].contains(c))
+                .map(|c| format!(" COLLATE {c}"));
+            parts.push(format!(
+                "{} {}{}",
+                quote(column),
+                plain_type(&slot.declared),
+                collation.unwrap_or_default()
+            ));
         }
         parts.push("\"_synqx_order\" BLOB".to_owned());
         vec![format!("CREATE TABLE main.{staging} ({})", parts.join(", "))]
@@ -360,35 +536,64 @@ impl Shape {
             act(statement, "begin");
         }
         for (name, declared) in self.added.iter().filter(|_| self.how != How::Swap) {
-            act(format!("ALTER TABLE {} ADD COLUMN {} {declared}", quote(&self.name), quote(name)), "commit");
+            act(
+                format!(
+                    "ALTER TABLE {} ADD COLUMN {} {declared}",
+                    quote(&self.name),
+                    quote(name)
+                ),
+                "commit",
+            );
         }
         let table = quote(&self.name);
         match self.how {
             How::Rename => act(format!("CREATE TABLE {table}{}", self.definition), "commit"),
-            How::Swap => act(format!("replace {table} by the staging table, in one transaction"), "commit"),
+            How::Swap => act(
+                format!("replace {table} by the staging table, in one transaction"),
+                "commit",
+            ),
             How::Append => act(format!("INSERT INTO {table} SELECT … FROM staging"), "commit"),
-            How::Refill => act(format!("DELETE FROM {table}; INSERT INTO {table} SELECT … FROM staging"), "commit"),
+            How::Refill => act(
+                format!("DELETE FROM {table}; INSERT INTO {table} SELECT … FROM staging"),
+                "commit",
+            ),
             How::Upsert => {
                 if self.table.is_none() {
                     act(format!("CREATE TABLE {table}{}", self.definition), "commit");
                 }
-                act(format!("upsert into {table} by ({})", quote_all(self.key.iter().map(String::as_str))), "commit");
+                act(
+                    format!(
+                        "upsert into {table} by ({})",
+                        quote_all(self.key.iter().map(String::as_str))
+                    ),
+                    "commit",
+                );
             }
         }
         let mut notes = vec![
             "the file's write lock is held while a batch is staged and while the load is published, not between".to_owned(),
         ];
         if self.how == How::Refill && !self.dependents.is_empty() {
-            notes.push(format!("the table is emptied and filled again, because of {}; its triggers fire", self.dependents.join(", ")));
+            notes.push(format!(
+                "the table is emptied and filled again, because of {}; its triggers fire",
+                self.dependents.join(", ")
+            ));
         }
         if self.how == How::Upsert && self.table.as_ref().is_some_and(|t| !t.has_unique_key(&self.key)) {
             notes.push("no unique index matches the key, so rows are compared with UPDATE and INSERT; an index on the key makes this faster".to_owned());
         }
         if self.keep_previous {
-            notes.push(format!("the previous rows stay as `{}__previous`, without indexes", self.name));
+            notes.push(format!(
+                "the previous rows stay as `{}__previous`, without indexes",
+                self.name
+            ));
         }
         Preparation {
-            path: if self.how == How::Rename { PublishPath::Fresh } else { PublishPath::Staged },
+            path: if self.how == How::Rename {
+                PublishPath::Fresh
+            } else {
+                PublishPath::Staged
+            },
             why: self.why.to_owned(),
             lanes: 1,
             delivery: Delivery::ExactlyOnce,

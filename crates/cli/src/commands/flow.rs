@@ -1,0 +1,46 @@
+//! Running a document with everything a person sees around it: display, signals, summary, exit code.
+//!
+//! Shared by `run` and `cp`, so a copy in one line looks and behaves like any run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use synqx_engine::{Engine, RunOptions};
+use synqx_model::{PipelineSpec, Result};
+
+use crate::args::Manner;
+use crate::display::Display;
+use crate::session::Session;
+use crate::{render, stop};
+
+/// Runs and shows; the exit code is that of the error.
+pub(crate) async fn flow(
+    session: &Session,
+    engine: &Engine,
+    spec: &PipelineSpec,
+    mut options: RunOptions,
+    manner: &Manner,
+) -> Result<u8> {
+    let display = Display::new(&session.terminal, spec, manner);
+    options.events = Arc::new(display.clone());
+    options.retries = manner.retries;
+    let watch = stop::watch(options.cancel.clone(), {
+        let display = display.clone();
+        move |text| display.say(text)
+    });
+    let drawing = display.draw();
+    let outcome = Box::pin(engine.run(spec, &options)).await;
+    drop(drawing);
+    drop(watch);
+    if !manner.quiet && !manner.json {
+        let record = options.state_dir.join("run.json");
+        let record = record.is_file().then_some(record);
+        let here = crate::session::absolute(Path::new("."));
+        let text = render::summary::render(&outcome.manifest, record.as_deref(), &here, session.terminal.err_paint);
+        session.terminal.err(&text);
+    }
+    match outcome.error {
+        None => Ok(0),
+        Some(error) => Err(error),
+    }
+}

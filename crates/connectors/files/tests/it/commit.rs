@@ -1,0 +1,310 @@
+//! The commit protocol: fences, lost answers, a failure at every effect, folders and their manifest.
+//!
+//! A failing probe stands for a crash: the next attempt with the same run must end with the undisturbed result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Int64Array, RecordBatch, StringViewArray};
+use serde_json::json;
+use synqx_model::spec::{SchemaPolicy, WriteMode};
+use synqx_model::{Code, Error, Position, Result};
+use synqx_sdk::probe::{Effect, Moment, Quiet};
+use synqx_sdk::{FenceClaim, Probe};
+
+use crate::bench::{Bench, batch, none, shown};
+
+fn rows(range: std::ops::Range<i64>) -> RecordBatch {
+    batch(vec![
+        ("n", Arc::new(Int64Array::from_iter_values(range.clone()))),
+        (
+            "t",
+            Arc::new(StringViewArray::from_iter_values(
+                range.map(|i| format!("row {i}")),
+            )),
+        ),
+    ])
+}
+
+/// Fails once at one place.
+#[derive(Debug)]
+struct Fails {
+    effect: Effect,
+    moment: Moment,
+    reached: AtomicUsize,
+}
+
+impl Probe for Fails {
+    fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
+        if (effect, moment) == (self.effect, self.moment) && self.reached.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            return Err(Error::new(Code::E0305, "the process is gone").with_hint("restart it"));
+        }
+        Ok(())
+    }
+}
+
+fn no_staging(bench: &Bench, folder: &str) {
+    let left: Vec<_> = bench
+        .names(folder)
+        .into_iter()
+        .filter(|name| name.ends_with(".tmp"))
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+async fn fails_and_restarts(asset: &str, mode: WriteMode, effect: Effect, moment: Moment) -> bool {
+    let mut bench = Bench::new();
+    let folder = if asset.ends_with('/') { asset } else { "." };
+    bench
+        .write(asset, mode, none(), &rows(0..10))
+        .await
+        .expect("the first load");
+    let probe = Arc::new(Fails {
+        effect,
+        moment,
+        reached: AtomicUsize::new(0),
+    });
+    bench.probe = probe.clone();
+    let target = bench.target(asset, mode, &rows(10..15));
+    let first = bench.load(&target, &rows(10..15)).await;
+    if probe.reached.load(Ordering::SeqCst) == 0 {
+        return false;
+    }
+    let error = first.expect_err("the probe's failure must surface");
+    let after_publishing = matches!(
+        (effect, moment),
+        (Effect::Publish, Moment::After) | (Effect::Record | Effect::Cleanup, _)
+    );
+    if after_publishing {
+        assert_eq!(error.code(), Code::E0317, "{effect:?} {moment:?}");
+    }
+    bench.probe = Arc::new(Quiet);
+    if !after_publishing {
+        let seen = bench.read(asset, none()).await.expect("the old rows");
+        assert_eq!(
+            seen.num_rows(),
+            10,
+            "{effect:?} {moment:?}: nothing is visible before the commit"
+        );
+    }
+    bench.load(&target, &rows(10..15)).await.expect("the restart");
+    let expected = if mode == WriteMode::Append {
+        rows(0..15)
+    } else {
+        rows(10..15)
+    };
+    let seen = bench.read(asset, none()).await.expect("reads");
+    assert_eq!(shown(&seen, "n"), shown(&expected, "n"), "{effect:?} {moment:?}");
+    no_staging(&bench, folder);
+    if folder == asset {
+        let parts = bench
+            .names(folder)
+            .into_iter()
+            .filter(|n| n.starts_with("part-"))
+            .count();
+        assert_eq!(
+            parts,
+            if mode == WriteMode::Append { 2 } else { 1 },
+            "{effect:?} {moment:?}"
+        );
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_at_every_effect_is_repaired_by_the_restart() {
+    for (asset, mode) in [
+        ("t.csv", WriteMode::Replace),
+        ("t.parquet", WriteMode::Replace),
+        ("out/", WriteMode::Append),
+        ("out/", WriteMode::Replace),
+    ] {
+        let mut cells = 0;
+        for effect in Effect::ALL {
+            for moment in [Moment::Before, Moment::After] {
+                cells += usize::from(fails_and_restarts(asset, mode, *effect, moment).await);
+            }
+        }
+        assert!(cells >= 12, "{asset}: only {cells} cells were reached");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_lost_the_fence_publishes_nothing() {
+    for asset in ["t.csv", "out/"] {
+        let bench = Bench::new();
+        let connection = bench.connection(synqx_sdk::Role::Destination);
+        let destination = connection.destination().expect("a destination");
+        let old = bench.target(asset, WriteMode::Replace, &rows(0..3));
+        let prepared = destination.prepare(&old, false).await.expect("prepares");
+        let mut first = destination
+            .begin(&old, &prepared, FenceClaim::Next)
+            .await
+            .expect("begins");
+        let mut writer = first.writer().await.expect("a lane");
+        writer.write(rows(0..3)).await.expect("writes");
+        writer.finish().await.expect("finishes");
+        let new = bench.target(asset, WriteMode::Replace, &rows(5..6));
+        bench.load(&new, &rows(5..6)).await.expect("the newer run");
+        let error = first.commit(&Position::default()).await.expect_err("fenced out");
+        assert_eq!(error.code(), Code::E0501);
+        assert_eq!(
+            shown(&bench.read(asset, none()).await.expect("reads"), "n"),
+            ["5"]
+        );
+        let refused = destination
+            .begin(&new, &prepared, FenceClaim::Exact(1))
+            .await
+            .err()
+            .expect("an old fence");
+        assert_eq!(refused.code(), Code::E0504);
+        let held = destination
+            .begin(&new, &prepared, FenceClaim::Exact(7))
+            .await
+            .expect("a newer fence");
+        assert_eq!(held.fence(), 7);
+        assert_eq!(held.committed().map(|c| c.run), Some(new.run));
+        no_staging(&bench, if asset == "out/" { asset } else { "." });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_of_several_streams_share_a_folder() {
+    let bench = Bench::new();
+    bench.file("out/before.parquet", "");
+    std::fs::remove_file(bench.dir.path().join("out/before.parquet")).expect("removes");
+    bench
+        .write("out/", WriteMode::Append, none(), &rows(0..2))
+        .await
+        .expect("appends");
+    let mut other = bench.target("out/", WriteMode::Append, &rows(2..4));
+    other.stream.node = "another".into();
+    other.lanes = Some(2);
+    bench.load(&other, &rows(2..4)).await.expect("appends");
+    let seen = bench.read("out/", none()).await.expect("reads");
+    let mut numbers = shown(&seen, "n");
+    numbers.sort();
+    assert_eq!(numbers, ["0", "1", "2", "3"]);
+    bench.file("out/stray.parquet", "not listed, so not read");
+    assert_eq!(bench.read("out/", none()).await.expect("reads").num_rows(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_were_there_are_adopted_and_never_removed() {
+    let bench = Bench::new();
+    bench.file("out/old.csv", "n,t\n1,x\n");
+    let error = bench
+        .write(
+            "out/",
+            WriteMode::Replace,
+            json!({ "format": "csv" }),
+            &rows(5..6),
+        )
+        .await
+        .expect_err("refused");
+    assert_eq!(error.code(), Code::E0310);
+    bench
+        .write("out/", WriteMode::Append, json!({ "format": "csv" }), &rows(5..6))
+        .await
+        .expect("appends");
+    assert_eq!(
+        shown(&bench.read("out/", none()).await.expect("reads"), "n"),
+        ["1", "5"]
+    );
+    assert_eq!(bench.text("out/old.csv"), "n,t\n1,x\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_columns_are_listed_added_or_left_out() {
+    let bench = Bench::new();
+    bench
+        .write("out/", WriteMode::Append, none(), &rows(0..1))
+        .await
+        .expect("appends");
+    let other = batch(vec![
+        ("n", Arc::new(Int64Array::from(vec![7]))),
+        ("more", Arc::new(Int64Array::from(vec![8]))),
+    ]);
+    let mut target = bench.target("out/", WriteMode::Append, &other);
+    let error = bench.load(&target, &other).await.expect_err("differs");
+    assert_eq!(error.code(), Code::E0405);
+    assert!(
+        error
+            .detail()
+            .is_some_and(|d| d.contains("`t`") && d.contains("`more`")),
+        "{error:?}"
+    );
+    target.policy = SchemaPolicy::Ignore;
+    bench.load(&target, &other).await.expect("ignores");
+    let seen = bench.read("out/", none()).await.expect("reads");
+    assert_eq!(
+        (shown(&seen, "t"), seen.num_columns()),
+        (vec!["row 0".to_owned(), "∅".to_owned()], 2)
+    );
+    let mut target = bench.target("out/", WriteMode::Append, &other);
+    target.policy = SchemaPolicy::Evolve;
+    bench.load(&target, &other).await.expect("evolves");
+    let mut more = shown(&bench.read("out/", none()).await.expect("reads"), "more");
+    more.sort();
+    assert_eq!(more, ["8", "∅", "∅"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impossible_modes_and_kinds_are_refused_with_a_hint() {
+    let bench = Bench::new();
+    let code = |result: Result<_>| {
+        let error: Error = Result::<synqx_sdk::Receipt>::expect_err(result, "refused");
+        assert!(error.hint().is_some(), "{error:?}");
+        error.code()
+    };
+    assert_eq!(
+        code(bench.write("t.csv", WriteMode::Append, none(), &rows(0..1)).await),
+        Code::E0310
+    );
+    assert_eq!(
+        code(bench.write("out/", WriteMode::Upsert, none(), &rows(0..1)).await),
+        Code::E0310
+    );
+    bench.file("out", "a file");
+    assert_eq!(
+        code(bench.write("out/", WriteMode::Append, none(), &rows(0..1)).await),
+        Code::E0311
+    );
+    let mut target = bench.target("new.csv", WriteMode::Replace, &rows(0..1));
+    target.create = false;
+    assert_eq!(code(bench.load(&target, &rows(0..1)).await), Code::E0304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_load_leaves_nothing_and_a_dry_run_changes_nothing() {
+    let bench = Bench::new();
+    let connection = bench.connection(synqx_sdk::Role::Destination);
+    let destination = connection.destination().expect("a destination");
+    let target = bench.target("deep/out/", WriteMode::Append, &rows(0..3));
+    let dry = destination.prepare(&target, true).await.expect("prepares");
+    assert!(!dry.actions.is_empty() && bench.names(".").is_empty());
+    let prepared = destination.prepare(&target, false).await.expect("prepares");
+    let mut load = destination
+        .begin(&target, &prepared, FenceClaim::Next)
+        .await
+        .expect("begins");
+    let mut writer = load.writer().await.expect("a lane");
+    writer.write(rows(0..3)).await.expect("writes");
+    drop(writer);
+    load.abort().await.expect("aborts");
+    no_staging(&bench, "deep/out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replace_with_no_rows_keeps_the_columns() {
+    let bench = Bench::new();
+    for asset in ["t.csv", "t.parquet", "out/"] {
+        bench
+            .write(asset, WriteMode::Replace, none(), &rows(0..0))
+            .await
+            .expect("writes");
+        let seen = bench.read(asset, none()).await.expect("reads");
+        assert_eq!((seen.num_rows(), seen.num_columns()), (0, 2), "{asset}");
+    }
+}

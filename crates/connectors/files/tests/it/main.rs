@@ -1,0 +1,10 @@
+//! What `local_file` promises, against real files: reading, writing, bad input, the commit protocol.
+//!
+//! Every test makes its own folder and its own files. `bench` is the support shared by them.
+
+mod bad_input;
+mod bench;
+mod commit;
+mod formats;
+mod json;
+mod reading;

@@ -1,0 +1,276 @@
+//! Judges whether an incoming column fits a target column, and how it is written there.
+//!
+//! Exact or an error at run time (a number out of range) is a fit; silent change is a loss that must be consented to
+//! by name; everything else does not fit. Types the server does not take in a binary form of ours are written as
+//! text into staging and cast by the statement that publishes.
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use synqx_sdk::{annotation, types};
+
+use crate::catalog::Column;
+use crate::mapping::{Kind, SYSTEM};
+
+/// How values are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Oid,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Jsonb,
+    Bytes,
+    Date,
+    Time,
+    Timestamp,
+    Interval,
+    Uuid,
+    /// Every value is NULL.
+    Null,
+    /// Element and its type's oid.
+    List(Box<Wire>, u32),
+}
+
+/// A column that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fit {
+    pub(crate) wire: Wire,
+    /// Written as this type into staging, then cast.
+    pub(crate) staging: Option<&'static str>,
+    /// What may be lost.
+    pub(crate) loss: Option<String>,
+}
+
+/// Why a column does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// No conversion that keeps the meaning.
+    Types,
+    /// The Arrow type has no PostgreSQL type.
+    Unsupported,
+}
+
+fn exact(wire: Wire) -> Result<Fit, Misfit> {
+    Ok(Fit {
+        wire,
+        staging: None,
+        loss: None,
+    })
+}
+
+fn lossy(wire: Wire, loss: impl Into<String>) -> Result<Fit, Misfit> {
+    Ok(Fit {
+        wire,
+        staging: None,
+        loss: Some(loss.into()),
+    })
+}
+
+fn through(wire: Wire, staging: &'static str) -> Result<Fit, Misfit> {
+    Ok(Fit {
+        wire,
+        staging: Some(staging),
+        loss: None,
+    })
+}
+
+/// Whether and how a field is written into a column.
+pub(crate) fn fit(field: &Field, column: &Column) -> Result<Fit, Misfit> {
+    let mut fit = fit_kind(field, field.data_type(), &column.kind)?;
+    // A value of this very type, such as timestamp(3), goes back where it came from unchanged.
+    if annotation::native(field, SYSTEM) == Some(column.native.as_str()) {
+        fit.loss = None;
+    }
+    Ok(fit)
+}
+
+fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misfit> {
+    use DataType as D;
+    if let D::Dictionary(_, value) = source {
+        return fit_kind(field, value, target);
+    }
+    let integer = source.is_integer();
+    let whole = integer || matches!(decimal_of(source), Some((_, s)) if s <= 0);
+    match (source, target) {
+        (D::Null, _) => exact(Wire::Null),
+        (
+            D::Struct(_)
+            | D::Map(..)
+            | D::Union(..)
+            | D::RunEndEncoded(..)
+            | D::ListView(_)
+            | D::LargeListView(_),
+            _,
+        ) => Err(Misfit::Unsupported),
+        (D::Boolean, Kind::Bool) => exact(Wire::Bool),
+        (_, Kind::Int2) if whole => exact(Wire::Int2),
+        (_, Kind::Int4) if whole => exact(Wire::Int4),
+        (_, Kind::Int8) if whole => exact(Wire::Int8),
+        (_, Kind::Oid) if integer => exact(Wire::Oid),
+        (_, Kind::Int2 | Kind::Int4 | Kind::Int8) if decimal_of(source).is_some() => Err(Misfit::Types),
+        (D::Float16 | D::Float32, Kind::Float4) => exact(Wire::Float4),
+        (D::Float16 | D::Float32 | D::Float64, Kind::Float8) => exact(Wire::Float8),
+        (D::Float64, Kind::Float4) => lossy(Wire::Float4, "digits beyond real's 24 bits"),
+        (D::Int8 | D::Int16 | D::UInt8 | D::UInt16, Kind::Float4) => exact(Wire::Float4),
+        (D::Int8 | D::Int16 | D::Int32 | D::UInt8 | D::UInt16 | D::UInt32, Kind::Float8) => {
+            exact(Wire::Float8)
+        }
+        (_, Kind::Float4 | Kind::Float8) if integer => lossy(
+            if *target == Kind::Float4 {
+                Wire::Float4
+            } else {
+                Wire::Float8
+            },
+            "digits beyond the float's precision",
+        ),
+        (_, Kind::Numeric(declared)) => numeric(field, source, *declared),
+        (_, Kind::Money) if whole || decimal_of(source).is_some_and(|(_, s)| s <= 2) => {
+            through(Wire::Numeric, "pg_catalog.numeric")
+        }
+        (_, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum) if types::is_text(source) => {
+            exact(Wire::Text)
+        }
+        (_, Kind::Jsonb) if types::is_text(source) => exact(Wire::Jsonb),
+        (_, Kind::Uuid | Kind::Other | Kind::Array(..)) if types::is_text(source) => {
+            through(Wire::Text, "pg_catalog.text")
+        }
+        (D::FixedSizeBinary(16), Kind::Uuid) => exact(Wire::Uuid),
+        (D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_), Kind::Bytea) => {
+            exact(Wire::Bytes)
+        }
+        (D::Date32 | D::Date64, Kind::Date) => exact(Wire::Date),
+        (D::Date32, Kind::Timestamp(_)) => exact(Wire::Timestamp),
+        (D::Time32(unit) | D::Time64(unit), Kind::Time(digits)) => clock(Wire::Time, *unit, *digits),
+        (D::Timestamp(unit, None), Kind::Timestamp(digits)) => clock(Wire::Timestamp, *unit, *digits),
+        (D::Timestamp(unit, Some(_)), Kind::TimestampTz(digits)) => clock(Wire::Timestamp, *unit, *digits),
+        (D::Interval(_) | D::Duration(_), Kind::Interval) => exact(Wire::Interval),
+        (D::List(item) | D::LargeList(item) | D::FixedSizeList(item, _), Kind::Array(element, oid)) => {
+            let inner = fit_kind(item, item.data_type(), element)?;
+            if inner.staging.is_some() {
+                return Err(Misfit::Types);
+            }
+            Ok(Fit {
+                wire: Wire::List(Box::new(inner.wire), *oid),
+                staging: None,
+                loss: inner.loss,
+            })
+        }
+        _ => Err(Misfit::Types),
+    }
+}
+
+fn clock(wire: Wire, unit: TimeUnit, digits: u8) -> Result<Fit, Misfit> {
+    let has = match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    if has > digits {
+        return lossy(wire, format!("decimal places of the second beyond {digits}"));
+    }
+    exact(wire)
+}
+
+fn decimal_of(source: &DataType) -> Option<(u8, i8)> {
+    match source {
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => Some((*p, *s)),
+        _ => None,
+    }
+}
+
+fn numeric(field: &Field, source: &DataType, declared: Option<(u16, i16)>) -> Result<Fit, Misfit> {
+    if source.is_integer() {
+        return match declared {
+            Some((_, scale)) if scale < 0 => lossy(Wire::Numeric, format!("digits below 10^{}", -scale)),
+            _ => exact(Wire::Numeric),
+        };
+    }
+    if let Some((_, places)) = decimal_of(source) {
+        return match declared {
+            Some((_, scale)) if scale < i16::from(places) => {
+                lossy(Wire::Numeric, format!("decimal places beyond {scale}"))
+            }
+            _ => exact(Wire::Numeric),
+        };
+    }
+    if types::is_text(source) && annotation::is_numeric_text(field) {
+        return match declared {
+            None => exact(Wire::Numeric),
+            Some((_, scale)) => lossy(Wire::Numeric, format!("decimal places beyond {scale}")),
+        };
+    }
+    Err(Misfit::Types)
+}
+
+/// The cast that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
+pub(crate) fn publish_cast(column: &Column) -> String {
+    let native = column.native.as_str();
+    if native.starts_with("bit varying") && !native.ends_with(']') {
+        return "::pg_catalog.varbit".into();
+    }
+    if native.starts_with("bit(") && !native.ends_with(']') {
+        return "::pg_catalog.\"bit\"".into();
+    }
+    format!("::{native}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(source: DataType, target: Kind) -> &'static str {
+        match fit_kind(&Field::new("c", source.clone(), true), &source, &target) {
+            Ok(Fit { loss: Some(_), .. }) => "loss",
+            Ok(Fit { staging: Some(_), .. }) => "cast",
+            Ok(_) => "exact",
+            Err(_) => "no",
+        }
+    }
+
+    #[test]
+    fn nothing_is_changed_in_silence() {
+        let micros = |zone: bool| DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into()));
+        for (source, target, verdict) in [
+            (DataType::Int64, Kind::Int4, "exact"),
+            (DataType::UInt64, Kind::Int8, "exact"),
+            (DataType::UInt64, Kind::Numeric(Some((20, 0))), "exact"),
+            (DataType::Float64, Kind::Float4, "loss"),
+            (DataType::Int64, Kind::Float8, "loss"),
+            (DataType::Decimal128(10, 2), Kind::Numeric(Some((12, 2))), "exact"),
+            (DataType::Decimal128(10, 4), Kind::Numeric(Some((12, 2))), "loss"),
+            (DataType::Decimal128(10, 2), Kind::Int4, "no"),
+            (DataType::Decimal128(10, 0), Kind::Int4, "exact"),
+            (DataType::Utf8, Kind::Int4, "no"),
+            (DataType::Utf8, Kind::Other, "cast"),
+            (DataType::Utf8, Kind::Enum, "exact"),
+            (DataType::Int32, Kind::Text, "no"),
+            (micros(false), Kind::TimestampTz(6), "no"),
+            (micros(true), Kind::TimestampTz(6), "exact"),
+            (micros(true), Kind::TimestampTz(3), "loss"),
+            (
+                DataType::Timestamp(TimeUnit::Nanosecond, None),
+                Kind::Timestamp(6),
+                "loss",
+            ),
+            (
+                DataType::Struct(arrow::datatypes::Fields::empty()),
+                Kind::Jsonb,
+                "no",
+            ),
+        ] {
+            assert_eq!(
+                judge(source.clone(), target.clone()),
+                verdict,
+                "{source} → {target:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Writing: `prepare` looks and decides, `begin` takes the fence, lanes copy, `commit` publishes once.
+//!
+//! `plan` decides columns and path, `sql` renders statements, `load` is the life of one load, `publish` what a commit
+//! does on each path, `swap` the replacement of a table by rename. Rows, position and fence are one transaction.
+
+mod load;
+mod plan;
+mod publish;
+mod sql;
+mod swap;
+
+use async_trait::async_trait;
+use synqx_model::spec::{SchemaPolicy, WriteMode};
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::{Action, Delivery, Destination, FenceClaim, Limits, Load, Preparation, PublishPath, Target};
+
+use crate::client::{Scope, Session};
+use crate::connection::Database;
+use crate::names::{TableName, advisory, staging_prefix};
+use plan::WritePlan;
+
+#[async_trait]
+impl Destination for Database {
+    fn limits(&self) -> &Limits {
+        self.limits_record()
+    }
+
+    async fn prepare(&self, target: &Target, dry: bool) -> Result<Preparation> {
+        let link = self.link();
+        let session = Session::connect(link, Scope::Catalog).await?;
+        let mut plan = Box::pin(plan::plan(&session, link, target)).await?;
+        let mut actions: Vec<Action> = Vec::new();
+        let record = sql::create_record(&plan.table);
+        actions.push(Action {
+            text: record,
+            when: "prepare",
+        });
+        actions.extend(plan.alters.iter().map(|text| Action {
+            text: text.clone(),
+            when: "prepare",
+        }));
+        actions.extend(later_actions(&plan, target));
+        if !dry {
+            ensure_record(&session, &plan.table).await?;
+            if !plan.alters.is_empty() {
+                let doing = format!("change the columns of table `{}`", plan.table.label());
+                session
+                    .run(&format!("BEGIN; {}; COMMIT", plan.alters.join("; ")), &doing)
+                    .await?;
+                plan = Box::pin(plan::plan(&session, link, target)).await?;
+                if !plan.alters.is_empty() && target.policy == SchemaPolicy::Evolve {
+                    return Err(Error::bug("the target's columns were changed and still differ"));
+                }
+            }
+        }
+        Ok(Preparation {
+            path: plan.path,
+            why: plan.why.clone(),
+            lanes: plan.lanes,
+            delivery: Delivery::ExactlyOnce,
+            actions,
+            notes: plan.notes.clone(),
+            fingerprint: plan.fingerprint.clone(),
+        })
+    }
+
+    async fn begin(
+        &self,
+        target: &Target,
+        prepared: &Preparation,
+        claim: FenceClaim,
+    ) -> Result<Box<dyn Load>> {
+        let link = self.link();
+        let session = Session::connect(link, Scope::Catalog).await?;
+        let plan = Box::pin(plan::plan(&session, link, target)).await?;
+        if plan.fingerprint != prepared.fingerprint || !plan.alters.is_empty() {
+            return Err(Error::new(
+                Code::E0311,
+                format!(
+                    "table `{}` is no longer as it was when the run was prepared",
+                    plan.table.label()
+                ),
+            )
+            .with_hint("run again: the plan is made anew"));
+        }
+        session.enter(link, Scope::Data).await?;
+        Ok(Box::new(
+            Box::pin(load::TableLoad::begin(link, session, plan, target, claim)).await?,
+        ))
+    }
+}
+
+/// What `begin` and `commit` will do, in order.
+fn later_actions(plan: &WritePlan, target: &Target) -> Vec<Action> {
+    let staging = plan.table.sibling(format!("{}…", staging_prefix(&target.stream)));
+    let mut actions = Vec::new();
+    let mut push = |when, text: String| actions.push(Action { text, when });
+    match plan.path {
+        PublishPath::Direct => push("begin", sql::copy_in(&plan.table, plan)),
+        path => {
+            push(
+                "begin",
+                sql::create_staging(&staging, plan, path == PublishPath::Fresh),
+            );
+            push("begin", sql::copy_in(&staging, plan));
+        }
+    }
+    push("commit", sql::update_record(&plan.table));
+    match (plan.path, target.mode, &plan.existing) {
+        (PublishPath::Fresh, _, Some(_)) => {
+            push(
+                "commit",
+                format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", plan.table.sql()),
+            );
+            if target.replace.keep_previous {
+                push(
+                    "commit",
+                    format!(
+                        "ALTER TABLE {} RENAME TO {}",
+                        plan.table.sql(),
+                        crate::names::quote(&plan.previous().name)
+                    ),
+                );
+            } else {
+                push("commit", format!("DROP TABLE {}", plan.table.sql()));
+            }
+            push(
+                "commit",
+                format!(
+                    "ALTER TABLE {} RENAME TO {} (grants, owner, comments and index names are copied)",
+                    staging.sql(),
+                    crate::names::quote(&plan.table.name)
+                ),
+            );
+        }
+        (PublishPath::Fresh, _, None) => {
+            push(
+                "commit",
+                format!(
+                    "ALTER TABLE {} RENAME TO {}",
+                    staging.sql(),
+                    crate::names::quote(&plan.table.name)
+                ),
+            );
+            sql::dress_target(plan)
+                .into_iter()
+                .for_each(|text| push("commit", text));
+        }
+        (PublishPath::Staged, mode, existing) => {
+            if existing.is_none() {
+                sql::create_target(plan)
+                    .into_iter()
+                    .for_each(|text| push("commit", text));
+            } else if mode == WriteMode::Replace {
+                publish::empty_target(plan, target)
+                    .into_iter()
+                    .for_each(|text| push("commit", text));
+            }
+            if mode != WriteMode::Upsert {
+                push("commit", sql::insert_staged(plan, &staging));
+            } else if plan.indexed {
+                push("commit", sql::upsert_indexed(plan, &staging, target));
+            } else {
+                push("commit", publish::lock_writers(plan));
+                let (update, insert) = sql::update_then_insert(plan, &staging, target);
+                update
+                    .into_iter()
+                    .chain([insert])
+                    .for_each(|text| push("commit", text));
+            }
+            push("commit", format!("DROP TABLE {}", staging.sql()));
+        }
+        _ => {}
+    }
+    actions
+}
+
+/// Makes the record table unless it is there. Two runs at once make one: an advisory lock orders them.
+pub(crate) async fn ensure_record(session: &Session, table: &TableName) -> Result<()> {
+    let record = sql::record_table(table);
+    let doing = format!("make the table `{}` that holds positions", record.label());
+    let exists = session
+        .query(
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+            &[(&record.schema, tokio_postgres::types::Type::TEXT), (&record.name, tokio_postgres::types::Type::TEXT)],
+            &doing,
+        )
+        .await?;
+    if !exists.is_empty() {
+        return Ok(());
+    }
+    let lock = advisory(&record.sql());
+    let make = format!(
+        "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); {}; COMMIT",
+        sql::create_record(table)
+    );
+    session.run(&make, &doing).await
+}

@@ -1,0 +1,657 @@
+//! Decides how rows reach a target: which columns, which path, which DDL. Looks at the catalog, changes nothing.
+//!
+//! `prepare` prints a plan and `begin` makes it again and compares: the plan is a function of the target and the
+//! catalog, so what was printed is what is done or the run stops with `E0311`.
+
+use arrow::datatypes::Field;
+use synqx_model::nearest::did_you_mean;
+use synqx_model::spec::{SchemaPolicy, WriteMode};
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::{PublishPath, Target, annotation, types};
+use tokio_postgres::types::Type;
+
+use crate::catalog::{self, Column, Relation};
+use crate::client::{Link, Session};
+use crate::encode::Lane;
+use crate::fit::{self, Misfit};
+use crate::mapping::{Kind, SYSTEM, native_for};
+use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
+
+/// One column that is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) lane: Lane,
+    /// The target's column.
+    pub(crate) column: Column,
+    /// Written as this type into staging, then cast.
+    pub(crate) staging: Option<&'static str>,
+}
+
+/// How rows reach the target.
+#[derive(Debug)]
+pub(crate) struct WritePlan {
+    pub(crate) table: TableName,
+    pub(crate) existing: Option<Relation>,
+    pub(crate) columns: Vec<Written>,
+    /// Columns of a table to be made: name and definition.
+    pub(crate) definitions: Vec<String>,
+    pub(crate) comments: Vec<(String, String)>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) alters: Vec<String>,
+    pub(crate) path: PublishPath,
+    pub(crate) why: String,
+    pub(crate) lanes: usize,
+    /// The key has a unique index that `ON CONFLICT` can use.
+    pub(crate) indexed: bool,
+    pub(crate) notes: Vec<String>,
+    pub(crate) fingerprint: String,
+}
+
+impl WritePlan {
+    pub(crate) fn column_list(&self) -> String {
+        quote_all(self.columns.iter().map(|c| c.column.name.as_str()))
+    }
+
+    pub(crate) fn has_casts(&self) -> bool {
+        self.columns.iter().any(|c| c.staging.is_some())
+    }
+
+    pub(crate) fn previous(&self) -> TableName {
+        self.table.sibling(suffixed(&self.table.name, "__previous"))
+    }
+}
+
+/// Makes the plan. Errors, all at once: `E0103`, `E0116`, `E0304`, `E0310`, `E0402`, `E0403`, `E0405`–`E0409`.
+pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Result<WritePlan> {
+    check_request(target)?;
+    let table = TableName::parse(&target.asset, &link.settings.schema)?;
+    let existing = catalog::fetch_relation(session, &table).await?;
+    let mut errors = Vec::new();
+    let mut notes = Vec::new();
+    let mut alters = Vec::new();
+    let (layout, definitions, comments) = match &existing {
+        Some(relation) => {
+            if !matches!(relation.kind.as_str(), "r" | "p") {
+                return Err(Error::new(
+                    Code::E0310,
+                    format!("`{}` is no table: rows cannot be written to it", table.label()),
+                )
+                .with_hint("name a table"));
+            }
+            let layout =
+                match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?;
+            (layout, Vec::new(), Vec::new())
+        }
+        None if !target.create => {
+            return Err(catalog::not_found(session, &table)
+                .await
+                .or_hint("set `create: true` to have it made"));
+        }
+        None => design(session, &table, target, &mut notes).await?,
+    };
+    let columns = fit_columns(target, &layout, &mut errors, &mut notes);
+    if let Some(error) = Error::all(errors) {
+        return Err(error);
+    }
+    let primary_key = match (&existing, target.mode) {
+        (Some(_), _) => Vec::new(),
+        (None, WriteMode::Upsert) => target.key.clone(),
+        (None, _) => target.source_key.clone(),
+    };
+    let mut plan = WritePlan {
+        fingerprint: String::new(),
+        indexed: existing.as_ref().is_none_or(|r| has_unique(r, &target.key)),
+        lanes: target.lanes.unwrap_or(1).clamp(1, 4),
+        path: PublishPath::Direct,
+        why: String::new(),
+        table,
+        existing,
+        columns,
+        definitions,
+        comments,
+        primary_key,
+        alters,
+        notes,
+    };
+    choose_path(session, target, &mut plan).await?;
+    plan.fingerprint = fingerprint(&plan);
+    Ok(plan)
+}
+
+fn fingerprint(plan: &WritePlan) -> String {
+    let seen = plan
+        .existing
+        .as_ref()
+        .map_or_else(|| "absent".to_owned(), Relation::fingerprint);
+    let columns = plan
+        .columns
+        .iter()
+        .map(|c| format!("{}:{:?}", c.column.name, c.staging))
+        .collect::<String>();
+    format!(
+        "{:016x}",
+        fnv(&format!(
+            "{seen}|{}|{}|{}|{columns}",
+            plan.path.as_str(),
+            plan.indexed,
+            plan.lanes
+        ))
+    )
+}
+
+fn has_unique(relation: &Relation, key: &[String]) -> bool {
+    relation.kind == "r"
+        && relation
+            .unique
+            .iter()
+            .any(|u| u.len() == key.len() && key.iter().all(|k| u.contains(k)))
+}
+
+fn check_request(target: &Target) -> Result<()> {
+    if !matches!(
+        target.mode,
+        WriteMode::Append | WriteMode::Replace | WriteMode::Upsert
+    ) {
+        return Err(Error::new(
+            Code::E0310,
+            format!(
+                "`write: {}` is not possible on PostgreSQL in this release",
+                target.mode.as_str()
+            ),
+        )
+        .with_hint("use append, replace or upsert"));
+    }
+    if let Some(key) = target.options.keys().next() {
+        return Err(Error::new(
+            Code::E0102,
+            format!("`{key}` is not an option of a PostgreSQL table"),
+        )
+        .with_hint("remove it; there are none"));
+    }
+    let fields = target.schema.fields();
+    if fields.is_empty() {
+        return Err(Error::new(
+            Code::E0409,
+            format!("there are no columns to write to `{}`", target.asset),
+        )
+        .with_hint("select at least one column"));
+    }
+    let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
+    let mut errors = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        if let Err(error) = check_identifier(name, "column") {
+            errors.push(error);
+        }
+        if names[..i].contains(name) {
+            errors.push(
+                Error::new(Code::E0406, format!("two columns are called `{name}`"))
+                    .with_hint("rename one of them"),
+            );
+        }
+    }
+    if target.mode == WriteMode::Upsert && target.key.is_empty() {
+        errors.push(Error::new(Code::E0408, "an upsert needs a key").with_hint("set `key: [column, …]`"));
+    }
+    for key in &target.key {
+        if !names.contains(&key.as_str()) {
+            let error = Error::new(Code::E0408, format!("the key column `{key}` does not arrive"));
+            errors.push(error.with_hint(did_you_mean(key, names.iter().copied())));
+        }
+    }
+    for order in &target.order_by {
+        if !names.contains(&order.column.as_str()) {
+            let error = Error::new(
+                Code::E0401,
+                format!("the column `{}` of `order_by` does not arrive", order.column),
+            );
+            errors.push(error.with_hint(did_you_mean(&order.column, names.iter().copied())));
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Columns of a table that does not exist yet, seen through a temporary table that is rolled back.
+async fn probe(session: &Session, definitions: &[String]) -> Result<Vec<Column>> {
+    if definitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let doing = "try out the columns of a new table";
+    session
+        .run(
+            &format!(
+                "BEGIN; CREATE TEMPORARY TABLE \"_synqx_probe\" ({}) ON COMMIT DROP",
+                definitions.join(", ")
+            ),
+            doing,
+        )
+        .await?;
+    let row = session
+        .query_one(
+            "SELECT 'pg_temp._synqx_probe'::pg_catalog.regclass::oid",
+            &[],
+            doing,
+        )
+        .await?;
+    let columns = catalog::fetch_columns(session, row.get(0), doing).await;
+    session.run("ROLLBACK", doing).await?;
+    columns
+}
+
+/// The native type a field gets; the source's own where it is PostgreSQL's and exists here.
+async fn native_of(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<Option<String>> {
+    if let Some(native) = annotation::native(field, SYSTEM) {
+        // to_regtype runs the server's own type parser, so a text that passes is a type and nothing else.
+        let found = session
+            .query(
+                "SELECT pg_catalog.to_regtype($1)::text",
+                &[(&native, Type::TEXT)],
+                "look up a type",
+            )
+            .await;
+        let known = matches!(&found, Ok(rows) if rows.first().is_some_and(|row| row.get::<_, Option<String>>(0).is_some()));
+        if known {
+            return Ok(Some(native.to_owned()));
+        }
+        notes.push(format!(
+            "column `{}`: the type {native} does not exist here; it becomes {}",
+            field.name(),
+            native_for(field).unwrap_or_default()
+        ));
+    }
+    Ok(native_for(field))
+}
+
+async fn define(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<String> {
+    let native = native_of(session, field, notes)
+        .await?
+        .ok_or_else(|| unsupported(field))?;
+    let mut definition = format!("{} {native}", quote(field.name()));
+    if let Some(collation) = field.metadata().get(annotation::COLLATION)
+        && annotation::native(field, SYSTEM).is_some()
+    {
+        let known = session
+            .query(
+                "SELECT pg_catalog.to_regcollation($1)::text",
+                &[(collation, Type::TEXT)],
+                "look up a collation",
+            )
+            .await;
+        match known {
+            Ok(rows)
+                if rows
+                    .first()
+                    .is_some_and(|r| r.get::<_, Option<String>>(0).is_some()) =>
+            {
+                definition.push_str(&format!(" COLLATE {collation}"));
+            }
+            _ => notes.push(format!(
+                "column `{}`: the collation {collation} does not exist here",
+                field.name()
+            )),
+        }
+    }
+    Ok(definition)
+}
+
+fn unsupported(field: &Field) -> Error {
+    Error::new(
+        Code::E0407,
+        format!(
+            "column `{}` of type {} has no type in PostgreSQL",
+            field.name(),
+            types::render_type(field.data_type())
+        ),
+    )
+    .with_hint("flatten it, or turn it into JSON text, in the pipeline")
+}
+
+type Design = (Vec<Column>, Vec<String>, Vec<(String, String)>);
+
+async fn design(
+    session: &Session,
+    table: &TableName,
+    target: &Target,
+    notes: &mut Vec<String>,
+) -> Result<Design> {
+    let exists = session
+        .query(
+            "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
+            &[(&table.schema, Type::TEXT)],
+            "look up a schema",
+        )
+        .await?;
+    if exists.is_empty() {
+        return Err(Error::new(
+            Code::E0304,
+            format!("the schema `{}` does not exist", table.schema),
+        )
+        .with_hint(format!("CREATE SCHEMA {}", quote(&table.schema))));
+    }
+    let mut definitions = Vec::new();
+    let mut comments = Vec::new();
+    let mut errors = Vec::new();
+    for field in target.schema.fields() {
+        match define(session, field, notes).await {
+            Ok(mut definition) => {
+                if !field.is_nullable() {
+                    definition.push_str(" NOT NULL");
+                }
+                definitions.push(definition);
+            }
+            Err(error) => errors.push(error),
+        }
+        if let Some(comment) = field.metadata().get(annotation::COMMENT) {
+            comments.push((field.name().clone(), comment.clone()));
+        }
+    }
+    if let Some(error) = Error::all(errors) {
+        return Err(error);
+    }
+    let layout = probe(session, &definitions).await?;
+    Ok((layout, definitions, comments))
+}
+
+/// The target's columns after the policy has been applied.
+async fn match_columns(
+    session: &Session,
+    relation: &Relation,
+    target: &Target,
+    errors: &mut Vec<Error>,
+    notes: &mut Vec<String>,
+    alters: &mut Vec<String>,
+) -> Result<Vec<Column>> {
+    let label = relation.table.label();
+    let mut layout = relation.columns.clone();
+    let mut differences = Vec::new();
+    let mut added = Vec::new();
+    for field in target.schema.fields() {
+        match relation.column(field.name()) {
+            Some(column) if target.policy == SchemaPolicy::Evolve => {
+                if let Some(wider) = widened(field, column) {
+                    alters.push(format!(
+                        "ALTER TABLE {} ALTER COLUMN {} TYPE {wider}",
+                        relation.table.sql(),
+                        quote(field.name())
+                    ));
+                    if let Some(slot) = layout.iter_mut().find(|c| c.name == *field.name()) {
+                        slot.kind = if wider == "bigint" {
+                            Kind::Int8
+                        } else if wider == "integer" {
+                            Kind::Int4
+                        } else {
+                            Kind::Text
+                        };
+                        slot.native = wider;
+                    }
+                }
+            }
+            Some(_) => {}
+            None => match target.policy {
+                SchemaPolicy::Strict => {
+                    differences.push(format!("`{}` arrives and is not in the target", field.name()))
+                }
+                SchemaPolicy::Evolve => {
+                    let definition = define(session, field, notes).await?;
+                    alters.push(format!(
+                        "ALTER TABLE {} ADD COLUMN {definition}",
+                        relation.table.sql()
+                    ));
+                    added.push(definition);
+                }
+                SchemaPolicy::Ignore => notes.push(format!(
+                    "column `{}` is not in the target and is left out",
+                    field.name()
+                )),
+            },
+        }
+    }
+    for column in &relation.columns {
+        let arrives = target.schema.field_with_name(&column.name).is_ok();
+        let fills_itself = column.has_default || column.generated || !column.identity.is_empty();
+        if !arrives && column.not_null && !fills_itself {
+            differences.push(format!(
+                "`{}` of the target must not be NULL, has no default and does not arrive",
+                column.name
+            ));
+        }
+        if arrives && column.generated {
+            notes.push(format!(
+                "column `{}` is computed by the target and is not written",
+                column.name
+            ));
+        }
+    }
+    if !differences.is_empty() {
+        errors.push(
+            Error::new(Code::E0405, format!("the columns differ from those of table `{label}`"))
+                .with_detail(format!("{}.", differences.join("; ")))
+                .with_hint("rename or drop columns in the pipeline, or set `schema: evolve` (adds columns) or `schema: ignore`"),
+        );
+    }
+    layout.extend(probe(session, &added).await?);
+    Ok(layout)
+}
+
+/// The wider type `evolve` gives a column, where the incoming one needs it.
+fn widened(field: &Field, column: &Column) -> Option<String> {
+    use arrow::datatypes::DataType as D;
+    if !column.plain || column.generated {
+        return None;
+    }
+    match (field.data_type(), &column.kind) {
+        (D::Int64 | D::UInt32, Kind::Int2 | Kind::Int4) => Some("bigint".into()),
+        (D::Int32 | D::UInt16, Kind::Int2) => Some("integer".into()),
+        (source, Kind::Text) if types::is_text(source) => {
+            let length = |native: &str| -> Option<u32> {
+                native
+                    .strip_prefix("character varying(")?
+                    .strip_suffix(')')?
+                    .parse()
+                    .ok()
+            };
+            let has = length(&column.native)?;
+            match annotation::native(field, SYSTEM) {
+                Some(native) => match length(native) {
+                    Some(wants) if wants > has => Some(native.to_owned()),
+                    None if matches!(native, "text" | "character varying") => Some("text".into()),
+                    _ => None,
+                },
+                None => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn fit_columns(
+    target: &Target,
+    layout: &[Column],
+    errors: &mut Vec<Error>,
+    notes: &mut Vec<String>,
+) -> Vec<Written> {
+    let mut columns = Vec::new();
+    let mut losses = Vec::new();
+    for (index, field) in target.schema.fields().iter().enumerate() {
+        let Some(column) = layout
+            .iter()
+            .find(|c| c.name == *field.name())
+            .filter(|c| !c.generated)
+        else {
+            continue;
+        };
+        match fit::fit(field, column) {
+            Ok(fit) => {
+                if let Some(loss) = fit.loss {
+                    if target.allow_loss.contains(field.name()) {
+                        notes.push(format!("column `{}` loses {loss}, as allowed", field.name()));
+                    } else {
+                        losses.push(format!(
+                            "`{}` ({} → {}) would lose {loss}",
+                            field.name(),
+                            types::render_type(field.data_type()),
+                            column.native
+                        ));
+                    }
+                }
+                let lane = Lane {
+                    index,
+                    name: field.name().clone(),
+                    wire: fit.wire,
+                };
+                columns.push(Written {
+                    lane,
+                    column: column.clone(),
+                    staging: fit.staging,
+                });
+            }
+            Err(Misfit::Unsupported) => errors.push(unsupported(field)),
+            Err(Misfit::Types) => errors.push(
+                Error::new(
+                    Code::E0402,
+                    format!(
+                        "column `{}` is {} and the target's is {}",
+                        field.name(),
+                        types::render_type(field.data_type()),
+                        column.native
+                    ),
+                )
+                .with_hint("convert it with a `cast` step before the load"),
+            ),
+        }
+    }
+    if !losses.is_empty() {
+        errors.push(
+            Error::new(
+                Code::E0403,
+                format!("`{}` cannot hold every column without loss", target.asset),
+            )
+            .with_detail(format!("{}.", losses.join("; ")))
+            .with_hint(
+                "change the target's column, convert in the pipeline, or consent with `allow_loss: [column]`",
+            ),
+        );
+    }
+    if columns.is_empty() && errors.is_empty() {
+        errors.push(
+            Error::new(
+                Code::E0409,
+                format!("no column arrives that `{}` has", target.asset),
+            )
+            .with_hint("rename columns in the pipeline"),
+        );
+    }
+    columns
+}
+
+/// What keeps a table from being swapped by rename, in words.
+const TIES: &str = "SELECT array_remove(ARRAY[ \
+     CASE WHEN c.relkind <> 'r' THEN 'it is partitioned' END, \
+     CASE WHEN c.relpersistence <> 'p' THEN 'it is unlogged or temporary' END, \
+     CASE WHEN NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN 'it belongs to another user' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::regclass \
+       WHERE d.refobjid = c.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass) THEN 'views or rules depend on it' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'n' AND ((d.refobjid = c.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass \
+       AND d.classid NOT IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_constraint'::regclass)) OR (d.refclassid = 'pg_catalog.pg_type'::regclass \
+       AND (d.refobjid = c.reltype OR d.refobjid = (SELECT typarray FROM pg_catalog.pg_type WHERE oid = c.reltype))))) THEN 'functions or types depend on it' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND (k.confrelid = c.oid OR k.conrelid = c.oid)) THEN 'it has foreign keys' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) THEN 'it has triggers' END, \
+     CASE WHEN c.relrowsecurity THEN 'it has row security' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid) THEN 'it inherits or is inherited' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.schemaname = $2 AND p.tablename = c.relname) THEN 'it is published' END, \
+     CASE WHEN c.reloptions IS NOT NULL OR c.reltablespace <> 0 OR c.relreplident <> 'd' THEN 'it has storage or replica settings' END, \
+     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND (a.attacl IS NOT NULL OR a.attoptions IS NOT NULL)) \
+       THEN 'its columns have grants or options of their own' END \
+     ], NULL) FROM pg_catalog.pg_class c WHERE c.oid = $1";
+
+/// Reasons against a swap.
+pub(crate) async fn ties(session: &Session, relation: &Relation) -> Result<Vec<String>> {
+    let row = session
+        .query_one(
+            TIES,
+            &[(&relation.oid, Type::OID), (&relation.table.schema, Type::TEXT)],
+            "look up what depends on the target",
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -> Result<()> {
+    let casts = plan.has_casts();
+    let (path, why): (_, String) = match (&plan.existing, target.mode) {
+        (_, WriteMode::Upsert) => (
+            PublishPath::Staged,
+            "an upsert compares staged rows with the target in one statement".into(),
+        ),
+        (None, _) if casts => (
+            PublishPath::Staged,
+            "some columns are converted by the server when they are published".into(),
+        ),
+        (None, _) => (
+            PublishPath::Fresh,
+            "the table does not exist: it is filled under a staging name and renamed".into(),
+        ),
+        (Some(_), WriteMode::Append) if casts => (
+            PublishPath::Staged,
+            "some columns are converted by the server when they are published".into(),
+        ),
+        (Some(_), WriteMode::Append) if plan.lanes > 1 => (
+            PublishPath::Staged,
+            "several lanes fill staging, one statement publishes it".into(),
+        ),
+        (Some(_), WriteMode::Append) => (
+            PublishPath::Direct,
+            "one lane: rows, position and fence are one transaction on the target".into(),
+        ),
+        (Some(relation), _) => {
+            let mut ties = ties(session, relation).await?;
+            if target.replace.truncate {
+                ties.push("`truncate` was asked for".into());
+            }
+            if casts {
+                ties.push("some columns are converted by the server when they are published".into());
+            }
+            if plan.columns.len() != relation.columns.iter().filter(|c| !c.generated).count() {
+                plan.notes
+                    .push("columns that do not arrive get their defaults".into());
+            }
+            if ties.is_empty() {
+                (
+                    PublishPath::Fresh,
+                    "nothing depends on the table: a new one is filled beside it and swapped in by rename"
+                        .into(),
+                )
+            } else {
+                (
+                    PublishPath::Staged,
+                    format!(
+                        "the table stays and its rows are replaced in one transaction, because {}",
+                        ties.join(", ")
+                    ),
+                )
+            }
+        }
+    };
+    let lock = match (path, target.mode, &plan.existing) {
+        (PublishPath::Fresh, WriteMode::Replace, Some(_)) => {
+            Some("ACCESS EXCLUSIVE for the moment of the swap")
+        }
+        (PublishPath::Staged, WriteMode::Replace, Some(_)) if target.replace.truncate => Some(
+            "ACCESS EXCLUSIVE while rows are replaced; readers with an older snapshot see the table empty",
+        ),
+        (PublishPath::Staged, WriteMode::Replace, Some(_)) => {
+            Some("SHARE ROW EXCLUSIVE while rows are replaced: reading goes on, writing waits")
+        }
+        (PublishPath::Staged, WriteMode::Upsert, Some(_)) if !plan.indexed => Some(
+            "SHARE ROW EXCLUSIVE during the upsert, because no unique index matches the key: reading goes on, writing waits",
+        ),
+        _ => None,
+    };
+    if let Some(lock) = lock {
+        plan.notes.push(format!("lock on the target: {lock}"));
+    }
+    if path == PublishPath::Direct {
+        plan.lanes = 1;
+    }
+    (plan.path, plan.why) = (path, why);
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The connector against real servers: PostgreSQL 15 and 18, each test in a database of its own.
+//!
+//! `database` makes and removes the databases; the other modules say what must hold. Servers come from `cargo x up`
+//! and a test without one fails.
+
+mod database;
+mod reading;
+mod round_trip;
+mod speed;
+mod trouble;
+mod upserting;
+mod writing;

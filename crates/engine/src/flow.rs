@@ -1,0 +1,167 @@
+//! Rows in motion: runs the fragments of an attempt and drives their streams into exchanges and writers.
+//!
+//! Fragments run one after another in the graph's order; inside one, every stream has a task of its own. The first
+//! error stops all tasks of the fragment. Cancelling stops them between two batches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use synqx_model::event::{EventKind, StepState};
+use synqx_model::{Code, Error, Result};
+use synqx_plan::{Exchange, Fragment, Output, PlanGraph, RunContext, Spool, StepMeter};
+use synqx_sdk::{BatchStream, Load, Writer};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::Events;
+
+/// What fragments of one attempt run with.
+pub(crate) struct Flow<'a> {
+    pub(crate) plan: &'a PlanGraph,
+    pub(crate) run: RunContext,
+    pub(crate) parallel: usize,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) events: Arc<dyn Events>,
+}
+
+/// A load that takes rows in this attempt.
+pub(crate) struct OpenLoad<'a> {
+    pub(crate) load: &'a mut Box<dyn Load>,
+    pub(crate) lanes: usize,
+}
+
+/// The error of a run the user stopped.
+pub(crate) fn cancelled() -> Error {
+    Error::new(Code::E0701, "the run was cancelled").with_hint("nothing half-done is visible; run it again to start over")
+}
+
+impl Flow<'_> {
+    /// Runs every fragment that a load still needs. Errors: those of sources, plan and destinations.
+    pub(crate) async fn run(&self, loads: &mut BTreeMap<String, OpenLoad<'_>>) -> Result<()> {
+        let needed = needed(self.plan, loads);
+        for fragment in self.plan.fragments.iter().filter(|f| needed.contains(&f.id)) {
+            self.mark(fragment, StepState::Running);
+            match &fragment.output {
+                Output::Exchange(exchange) => self.fill(fragment, exchange).await?,
+                Output::Load(node) => {
+                    let open = loads.get_mut(node).ok_or_else(|| Error::bug("a load is not open"))?;
+                    self.load(fragment, open).await.map_err(|error| error.at_node(node))?;
+                }
+            }
+            self.mark(fragment, StepState::Written);
+        }
+        Ok(())
+    }
+
+    fn mark(&self, fragment: &Fragment, state: StepState) {
+        let is_load = matches!(fragment.output, Output::Load(_));
+        let state = if !is_load && state == StepState::Written { StepState::Succeeded } else { state };
+        self.events.emit(EventKind::StepState { step: fragment.node.clone(), state });
+    }
+
+    async fn fill(&self, fragment: &Fragment, exchange: &Arc<Exchange>) -> Result<()> {
+        let streams = fragment.execute(self.parallel, self.run.clone()).await?;
+        let mut tasks: JoinSet<Result<Spool>> = JoinSet::new();
+        for (lane, stream) in streams.into_iter().enumerate() {
+            let (exchange, cancel) = (Arc::clone(exchange), self.cancel.clone());
+            tasks.spawn(fill_lane(exchange, lane, stream, cancel));
+        }
+        let spools = join(tasks).await?;
+        exchange.publish(spools);
+        Ok(())
+    }
+
+    async fn load(&self, fragment: &Fragment, open: &mut OpenLoad<'_>) -> Result<()> {
+        let streams = fragment.execute(open.lanes.max(1), self.run.clone()).await?;
+        let mut lanes: Vec<(BatchStream, Box<dyn Writer>)> = Vec::new();
+        for stream in streams {
+            lanes.push((stream, open.load.writer().await?));
+        }
+        let meter = self.plan.meters.step(&fragment.node).cloned().unwrap_or_default();
+        let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+        for (stream, writer) in lanes {
+            tasks.spawn(write_lane(stream, writer, Arc::clone(&meter), self.cancel.clone()));
+        }
+        join(tasks).await.map(|_| ())
+    }
+}
+
+async fn fill_lane(exchange: Arc<Exchange>, lane: usize, mut stream: BatchStream, cancel: CancellationToken) -> Result<Spool> {
+    let mut writer = exchange.writer(lane)?;
+    while let Some(batch) = next(&mut stream, &cancel).await? {
+        tokio::task::block_in_place(|| writer.write(&batch))?;
+    }
+    tokio::task::block_in_place(|| writer.finish())
+}
+
+async fn write_lane(
+    mut stream: BatchStream,
+    mut writer: Box<dyn Writer>,
+    meter: Arc<StepMeter>,
+    cancel: CancellationToken,
+) -> Result<()> {
+    meter.open();
+    let mut handed = 0;
+    while let Some(batch) = next(&mut stream, &cancel).await? {
+        let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+        writer.write(batch).await?;
+        handed += rows;
+        meter.emit(rows, bytes);
+    }
+    drop(stream);
+    let written = writer.finish().await?;
+    meter.finish();
+    if written.rows != handed {
+        return Err(Error::new(Code::E0505, "a writer does not account for the rows it was handed")
+            .with_detail(format!("It was handed {handed} rows and says it wrote {}.", written.rows))
+            .with_hint("nothing was published; report this with run.json"));
+    }
+    Ok(())
+}
+
+async fn next(stream: &mut BatchStream, cancel: &CancellationToken) -> Result<Option<arrow::record_batch::RecordBatch>> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(cancelled()),
+        batch = stream.next() => batch.transpose(),
+    }
+}
+
+/// All results, or the first error with every other task stopped and waited for.
+async fn join<T: Send + 'static>(mut tasks: JoinSet<Result<T>>) -> Result<Vec<T>> {
+    let mut results = Vec::new();
+    let mut failure: Option<Error> = None;
+    while let Some(joined) = tasks.join_next().await {
+        let result = joined.unwrap_or_else(|stopped| match stopped.is_cancelled() {
+            true => Err(cancelled()),
+            false => Err(Error::bug(format!("a lane stopped: {stopped}"))),
+        });
+        match result {
+            Ok(value) => results.push(value),
+            Err(error) if failure.is_none() => {
+                failure = Some(error);
+                tasks.abort_all();
+            }
+            Err(_) => {}
+        }
+    }
+    failure.map_or(Ok(results), Err)
+}
+
+/// Fragments that a load still to be written needs.
+fn needed(plan: &PlanGraph, loads: &BTreeMap<String, OpenLoad<'_>>) -> BTreeSet<usize> {
+    let mut nodes: BTreeSet<&str> = BTreeSet::new();
+    let mut fragments = BTreeSet::new();
+    for fragment in plan.fragments.iter().rev() {
+        let wanted = match &fragment.output {
+            Output::Load(node) => loads.contains_key(node),
+            Output::Exchange(_) => nodes.contains(fragment.node.as_str()),
+        };
+        if wanted {
+            fragments.insert(fragment.id);
+            nodes.extend(fragment.reads.iter().map(String::as_str));
+        }
+    }
+    fragments
+}

@@ -1,0 +1,368 @@
+//! The crash matrix: kill the process before and after every effect, lose every commit's answer, restart, compare.
+//!
+//! The harness re-executes this test binary: the child runs a pipeline with a probe that aborts the process at one
+//! cell (effect, moment, occurrence), the parent runs the same document again in the same folder and compares the
+//! destination with the undisturbed one. A cell that is not reached says so in the table; a wrong one fails. The
+//! last test removes a protection and demands that the harness sees it.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::{Effect, Moment, Probe};
+use synqx_testkit::database::ThrowAwayDatabase;
+use synqx_testkit::services::Server;
+
+use crate::setting::{engine, files_below, options, read, sorted_lines, spec, write};
+
+const ROWS: usize = 12_000;
+
+/// Where a child is told what to do.
+const CHILD: &str = "SYNQX_CRASH_CHILD";
+
+/// Aborts the process at one cell, or loses the answer there.
+#[derive(Debug)]
+struct Cell {
+    effect: Effect,
+    moment: Moment,
+    nth: u32,
+    kill: bool,
+    seen: AtomicU32,
+}
+
+impl Cell {
+    fn new(effect: Effect, moment: Moment, nth: u32, kill: bool) -> Self {
+        Cell { effect, moment, nth, kill, seen: AtomicU32::new(0) }
+    }
+}
+
+impl Probe for Cell {
+    fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
+        if (effect, moment) != (self.effect, self.moment) || self.seen.fetch_add(1, Ordering::SeqCst) + 1 != self.nth {
+            return Ok(());
+        }
+        if self.kill {
+            std::process::abort();
+        }
+        Err(Error::new(Code::E0317, "the answer was lost"))
+    }
+}
+
+/// How often an effect is worth killing at. A new effect without a row here does not compile.
+fn occurrences(effect: Effect) -> &'static [u32] {
+    match effect {
+        Effect::Write => &[1, 3],
+        Effect::Intent
+        | Effect::Fence
+        | Effect::Sweep
+        | Effect::Stage
+        | Effect::Seal
+        | Effect::Quarantine
+        | Effect::Publish
+        | Effect::Record
+        | Effect::Cleanup
+        | Effect::Done => &[1],
+    }
+}
+
+/// The child: runs a document under a probe. Without its variable it is not a child and has nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn child() {
+    let Ok(task) = std::env::var(CHILD) else { return };
+    let parts: Vec<&str> = task.splitn(5, '|').collect();
+    let effect = *Effect::ALL.iter().find(|e| e.as_str() == parts[1]).expect("an effect");
+    let moment = if parts[2] == "before" { Moment::Before } else { Moment::After };
+    let dir = Path::new(parts[0]);
+    let mut options = options(dir);
+    options.memory = synqx_model::ByteSize::mib(8);
+    options.probe = Arc::new(Cell::new(effect, moment, parts[3].parse().expect("a number"), true));
+    let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
+    if let Some(error) = outcome.error {
+        panic!("{error:?}");
+    }
+}
+
+/// Kills a run at a cell. `false` when the cell was not reached (the run then ended well).
+fn killed_at(dir: &Path, effect: Effect, moment: Moment, nth: u32) -> bool {
+    let moment = if moment == Moment::Before { "before" } else { "after" };
+    let status = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "crash::child", "--test-threads", "1"])
+        .env(CHILD, format!("{}|{}|{moment}|{nth}|", dir.display(), effect.as_str()))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .expect("a child");
+    assert!(status.success() || status.code().is_none(), "the child failed by itself at {} {moment}", effect.as_str());
+    status.code().is_none()
+}
+
+/// What a scenario needs to know about its destination.
+#[async_trait::async_trait]
+trait Scenario: Sync {
+    /// For the table.
+    fn name(&self) -> String;
+    /// A fresh folder (and table) with what is there before the run. Returns the document.
+    async fn prepare(&self, dir: &Path) -> String;
+    /// The destination's rows, sorted.
+    async fn rows(&self, dir: &Path) -> Vec<String>;
+    /// Staging that is still there.
+    async fn leftovers(&self, dir: &Path) -> Vec<String>;
+}
+
+fn source(dir: &Path) {
+    let mut text = String::from("k,v\n");
+    for i in 0..ROWS {
+        text.push_str(&format!("{i},value {i} {}\n", "x".repeat(40)));
+    }
+    write(dir, "in/src.csv", &text);
+}
+
+fn document(connection: &str, load: &str) -> String {
+    format!(
+        "name: crash\nconnections:\n  src: {{type: local_file, path: ./in}}\n  dst: {connection}\nnodes:\n  a: {{extract: {{from: src, asset: src.csv}}}}\n  v: {{validate: {{input: a, checks: [{{column: k, check: range, min: 10, on_fail: quarantine}}]}}}}\n  out: {{load: {{input: v, to: dst, {load}}}}}\n"
+    )
+}
+
+async fn restart(dir: &Path) {
+    let mut options = options(dir);
+    options.memory = synqx_model::ByteSize::mib(8);
+    let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
+    if let Some(error) = outcome.error {
+        panic!("the restart failed: {error:?}");
+    }
+}
+
+/// Runs every cell of a scenario and prints its row of the table. Holes are collected, so one run shows them all.
+async fn matrix(scenario: &dyn Scenario) {
+    let undisturbed = {
+        let dir = tempfile::tempdir().expect("a folder");
+        source(dir.path());
+        let yaml = scenario.prepare(dir.path()).await;
+        write(dir.path(), "pipeline.yaml", &yaml);
+        restart(dir.path()).await;
+        scenario.rows(dir.path()).await
+    };
+    assert!(undisturbed.len() >= ROWS - 10, "{} rows", undisturbed.len());
+    let mut holes = Vec::new();
+    let mut row = format!("{:<24}", scenario.name());
+    for effect in Effect::ALL {
+        for moment in [Moment::Before, Moment::After] {
+            for nth in occurrences(*effect) {
+                let cell = format!("{} {moment:?} {nth}", effect.as_str());
+                let dir = tempfile::tempdir().expect("a folder");
+                source(dir.path());
+                let yaml = scenario.prepare(dir.path()).await;
+                write(dir.path(), "pipeline.yaml", &yaml);
+                let reached = killed_at(dir.path(), *effect, moment, *nth);
+                if !reached {
+                    row.push_str(" ·");
+                    continue;
+                }
+                // A run killed after its intent was closed had succeeded; a person would not run it again.
+                if (*effect, moment) != (Effect::Done, Moment::After) {
+                    restart(dir.path()).await;
+                }
+                let rows = scenario.rows(dir.path()).await;
+                let leftovers = scenario.leftovers(dir.path()).await;
+                let intents = files_below(&dir.path().join(".synqx/runs")).into_iter().filter(|f| f.ends_with("intent"));
+                let intents: Vec<String> = intents.collect();
+                if rows != undisturbed {
+                    holes.push(format!("{cell}: {} rows instead of {}", rows.len(), undisturbed.len()));
+                }
+                if !leftovers.is_empty() || !intents.is_empty() {
+                    holes.push(format!("{cell}: left behind {leftovers:?} {intents:?}"));
+                }
+                row.push_str(if holes.is_empty() { " ✓" } else { " ✗" });
+            }
+        }
+    }
+    println!("{row}");
+    assert!(holes.is_empty(), "{}:\n  {}", scenario.name(), holes.join("\n  "));
+    lost_answer(scenario, &undisturbed).await;
+}
+
+/// The commit's answer is lost, the process lives: the run itself must find out and end right.
+async fn lost_answer(scenario: &dyn Scenario, undisturbed: &[String]) {
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = scenario.prepare(dir.path()).await;
+    write(dir.path(), "pipeline.yaml", &yaml);
+    let mut options = options(dir.path());
+    options.memory = synqx_model::ByteSize::mib(8);
+    options.retries = 2;
+    options.probe = Arc::new(Cell::new(Effect::Publish, Moment::After, 1, false));
+    let outcome = engine().run(&spec(&yaml), &options).await;
+    assert!(outcome.error.is_none(), "{}: {:?}", scenario.name(), outcome.error);
+    assert_eq!(scenario.rows(dir.path()).await, undisturbed, "{}: after a lost answer", scenario.name());
+    assert!(scenario.leftovers(dir.path()).await.is_empty(), "{}: after a lost answer", scenario.name());
+}
+
+struct Files(&'static str);
+
+#[async_trait::async_trait]
+impl Scenario for Files {
+    fn name(&self) -> String {
+        format!("files {}", self.0)
+    }
+
+    async fn prepare(&self, dir: &Path) -> String {
+        match self.0 {
+            "file replace" => {
+                write(dir, "out/o.csv", "k,v\n-1,old\n");
+                document("{type: local_file, path: ./out}", "asset: o.csv, write: replace")
+            }
+            mode => {
+                let first = document("{type: local_file, path: ./out}", "asset: parts/, write: append, options: {format: csv}")
+                    .replace("name: crash", "name: earlier")
+                    .replace("src.csv", "old.csv");
+                write(dir, "in/old.csv", "k,v\n100,old\n");
+                let outcome = engine().run(&spec(&first), &options(dir)).await;
+                assert!(outcome.error.is_none(), "{:?}", outcome.error);
+                let mode = mode.trim_start_matches("folder ");
+                document("{type: local_file, path: ./out}", &format!("asset: parts/, write: {mode}, options: {{format: csv}}"))
+            }
+        }
+    }
+
+    async fn rows(&self, dir: &Path) -> Vec<String> {
+        if self.0 == "file replace" {
+            return sorted_lines(dir, "out/o.csv");
+        }
+        let manifest: serde_json::Value = serde_json::from_str(&read(dir, "out/parts/_synqx_manifest.json")).expect("JSON");
+        let parts = manifest["parts"].as_array().expect("parts");
+        let mut rows = Vec::new();
+        for part in parts {
+            rows.extend(sorted_lines(dir, &format!("out/parts/{}", part["name"].as_str().expect("a name"))));
+        }
+        rows.sort();
+        rows
+    }
+
+    async fn leftovers(&self, dir: &Path) -> Vec<String> {
+        let files = files_below(&dir.join("out"));
+        if self.0 == "file replace" {
+            return files.into_iter().filter(|f| f.contains("tmp")).collect();
+        }
+        let manifest = read(dir, "out/parts/_synqx_manifest.json");
+        let stray = |f: &String| {
+            let name = f.rsplit('/').next().unwrap_or(f);
+            f.contains("tmp") || (name.starts_with("part-") && !manifest.contains(name))
+        };
+        files.into_iter().filter(stray).collect()
+    }
+}
+
+struct Sqlite(&'static str);
+
+#[async_trait::async_trait]
+impl Scenario for Sqlite {
+    fn name(&self) -> String {
+        format!("sqlite {}", self.0)
+    }
+
+    async fn prepare(&self, dir: &Path) -> String {
+        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
+        db.execute_batch("create table t (k integer primary key, v text); insert into t values (-5, 'old'), (77, 'old');").expect("a table");
+        if self.0 == "append" {
+            db.execute_batch("delete from t where k = 77").expect("a row");
+        }
+        let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
+        document("{type: sqlite, path: ./t.db}", &format!("asset: t, write: {}{key}", self.0))
+    }
+
+    async fn rows(&self, dir: &Path) -> Vec<String> {
+        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
+        let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let mut rows: Vec<String> = rows.map(|r| r.expect("a row")).collect();
+        rows.sort();
+        rows
+    }
+
+    async fn leftovers(&self, dir: &Path) -> Vec<String> {
+        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
+        let mut statement =
+            db.prepare("select name from sqlite_master where name like '\\_synqx%' escape '\\' and name <> '_synqx_commit' and type = 'table'").expect("a query");
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        names.map(|n| n.expect("a name")).collect()
+    }
+}
+
+struct Postgres(&'static str, ThrowAwayDatabase);
+
+#[async_trait::async_trait]
+impl Scenario for Postgres {
+    fn name(&self) -> String {
+        format!("postgresql {}", self.0)
+    }
+
+    async fn prepare(&self, _: &Path) -> String {
+        let ddl = "drop table if exists t cascade; drop table if exists _synqx_commit; create table t (k bigint primary key, v text); insert into t values (-5, 'old'), (77, 'old');";
+        self.1.execute(ddl).await.expect("a table");
+        if self.0 == "append" {
+            self.1.execute("delete from t where k = 77").await.expect("a row");
+        }
+        if self.0 == "replace" {
+            // Something that depends on the table, so that the staged path is taken as well as the swap.
+            self.1.execute("comment on table t is 'kept'").await.expect("a comment");
+        }
+        let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
+        document(&format!("{{type: postgresql, url: \"{}\"}}", self.1.url()), &format!("asset: public.t, write: {}{key}", self.0))
+    }
+
+    async fn rows(&self, _: &Path) -> Vec<String> {
+        let client = self.1.client().await.expect("a client");
+        let rows = client.query("select k || ',' || v from public.t", &[]).await.expect("rows");
+        let mut rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
+        rows.sort();
+        rows
+    }
+
+    async fn leftovers(&self, _: &Path) -> Vec<String> {
+        let client = self.1.client().await.expect("a client");
+        let query = "select relname::text from pg_class where relname like '\\_synqx%' and relkind = 'r' and relname <> '_synqx_commit'";
+        client.query(query, &[]).await.expect("rows").iter().map(|r| r.get(0)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_have_no_hole() {
+    for mode in ["file replace", "folder append", "folder replace"] {
+        matrix(&Files(mode)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_has_no_hole() {
+    for mode in ["append", "replace", "upsert"] {
+        matrix(&Sqlite(mode)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_has_no_hole() {
+    for mode in ["append", "replace", "upsert"] {
+        let database = ThrowAwayDatabase::on(Server::Postgres15).await.expect("cargo x up");
+        let scenario = Postgres(mode, database);
+        matrix(&scenario).await;
+        scenario.1.discard().await.expect("dropped");
+    }
+}
+
+/// Without the intent a restart cannot know that its rows are there: the harness must see them twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_harness_sees_a_protection_that_was_removed() {
+    let scenario = Sqlite("append");
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = scenario.prepare(dir.path()).await.replace("asset: t,", "asset: u,");
+    write(dir.path(), "pipeline.yaml", &yaml);
+    assert!(killed_at(dir.path(), Effect::Publish, Moment::After, 1), "the cell is reached");
+    std::fs::remove_dir_all(dir.path().join(".synqx/runs")).expect("the intent");
+    restart(dir.path()).await;
+    let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
+    let rows: usize = db.query_row("select count(*) from u", [], |row| row.get(0)).expect("a count");
+    assert_eq!(rows, 2 * (ROWS - 10));
+}

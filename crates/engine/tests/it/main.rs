@@ -1,0 +1,11 @@
+//! Integration tests of the engine: whole runs through real connectors, and the crash matrix.
+//!
+//! One binary for all of them, because each binary that links DataFusion costs seconds. Servers come from
+//! `cargo x up`; a test that needs one fails when it is missing.
+#![cfg(test)]
+
+mod crash;
+mod flow;
+mod memory;
+mod setting;
+mod trouble;
