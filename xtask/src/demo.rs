@@ -30,7 +30,8 @@ pub(crate) fn run() -> Result<()> {
     println!("2. copying {EXAMPLE} to {COPY}");
     workspace::copy_fresh(&root.join(EXAMPLE), &copy)?;
     workspace::copy_fresh(&root.join(DATA), &root.join(FOLDER).join("data"))?;
-    fs::write(root.join(FOLDER).join(".gitignore"), "*\n").explain(|| format!("cannot write {FOLDER}/.gitignore"))?;
+    fs::write(root.join(FOLDER).join(".gitignore"), "*\n")
+        .explain(|| format!("cannot write {FOLDER}/.gitignore"))?;
     println!("3. synqx run {PIPELINE}");
     process::run(Command::new(&binary).current_dir(&copy).args(["run", PIPELINE]))?;
     let mut written: Vec<_> = fs::read_dir(copy.join(SHOWN))

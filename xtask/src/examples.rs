@@ -78,9 +78,15 @@ fn run_one(root: &Path, binary: &Path, name: &str) -> Result<Vec<String>> {
         None
     };
 
-    for document in ["pipeline.yaml", "verify.yaml"].iter().filter(|d| copy.join(d).is_file()) {
+    for document in ["pipeline.yaml", "verify.yaml"]
+        .iter()
+        .filter(|d| copy.join(d).is_file())
+    {
         let mut command = Command::new(binary);
-        command.current_dir(&copy).args(["run", document]).env("NO_COLOR", "1");
+        command
+            .current_dir(&copy)
+            .args(["run", document])
+            .env("NO_COLOR", "1");
         if let Some(url) = &database {
             command.env("EXAMPLE_PG_URL", url);
         }

@@ -1,10 +1,12 @@
 //! The command line as types: verbs, options, and the help that people read.
 //!
-//! Help is part of the product: every verb has a sentence, its options, and examples that run. What clap refuses becomes
-//! `E0114` in the voice of every other error. Sizes and names are judged by the verbs, so their errors carry hints.
+//! Help is part of the product: every verb has a sentence, its options, and examples that run. What clap
+//! refuses becomes `E0114` in the voice of every other error. Sizes and names are judged by the verbs, so
+//! their errors carry hints.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use synqx_model::nearest::nearest;
 use synqx_model::redact::mask_urls;
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error};
@@ -33,7 +35,11 @@ Exit codes: 0 ok, 2 configuration, 3 schema, 4 source, 5 destination, 6 state, 7
 /// Everything on the command line.
 #[derive(Debug, Parser)]
 #[command(name = "synqx", version, about = ABOUT, after_help = AFTER, disable_help_subcommand = true)]
-#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -48,10 +54,22 @@ pub(crate) struct Global {
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub(crate) verbose: bool,
     /// Write a log to standard error: error, warn, info, debug, trace, or filters such as synqx=debug
-    #[arg(long, global = true, value_name = "LEVEL", env = "SYNQX_LOG", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "SYNQX_LOG",
+        help_heading = "Everywhere"
+    )]
     pub(crate) log_level: Option<String>,
     /// When to use colours; NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Everywhere"
+    )]
     pub(crate) color: Color,
 }
 
@@ -378,7 +396,8 @@ pub(crate) fn parse() -> Result<Arguments, Refused> {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = Arguments::command().print_help();
             Refused::Wrong(
-                Error::new(Code::E0114, "no verb is given").with_hint("begin with `synqx init`, or `synqx run FILE`"),
+                Error::new(Code::E0114, "no verb is given")
+                    .with_hint("begin with `synqx init`, or `synqx run FILE`"),
             )
         }
         _ => Refused::Wrong(explain(&error)),
@@ -397,10 +416,15 @@ fn explain(error: &clap::Error) -> Error {
     let message = match error.kind() {
         ErrorKind::UnknownArgument => format!("there is no option `{argument}`"),
         ErrorKind::InvalidSubcommand => {
-            format!("there is no verb `{}`", text(ContextKind::InvalidSubcommand).unwrap_or_default())
+            format!(
+                "there is no verb `{}`",
+                text(ContextKind::InvalidSubcommand).unwrap_or_default()
+            )
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("`{argument}` lacks its value"),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => format!("`{value}` is not a value of `{argument}`"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            format!("`{value}` is not a value of `{argument}`")
+        }
         ErrorKind::MissingRequiredArgument => format!("`{argument}` is missing"),
         ErrorKind::MissingSubcommand => "no verb is given".to_owned(),
         ErrorKind::ArgumentConflict => {
@@ -409,20 +433,40 @@ fn explain(error: &clap::Error) -> Error {
         }
         _ => "the command line cannot be read".to_owned(),
     };
-    let suggestion = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
-        .into_iter()
-        .find_map(text);
+    let suggestion = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ]
+    .into_iter()
+    .find_map(text)
+    .or_else(|| nearest_verb(&text(ContextKind::InvalidSubcommand)?));
     let valid = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => {
             Some(format!("use one of `{}`", values.join("`, `")))
         }
         _ => None,
     };
-    let verb = std::env::args().nth(1).filter(|word| Arguments::command().find_subcommand(word).is_some());
+    let verb = std::env::args()
+        .nth(1)
+        .filter(|word| Arguments::command().find_subcommand(word).is_some());
     let help = match verb {
         Some(verb) => format!("see `synqx {verb} --help`"),
         None => "see `synqx --help`".to_owned(),
     };
-    let hint = suggestion.map(|near| format!("did you mean `{near}`?")).or(valid).unwrap_or(help);
+    let hint = suggestion
+        .map(|near| format!("did you mean `{near}`?"))
+        .or(valid)
+        .unwrap_or(help);
     Error::new(Code::E0114, mask_urls(&message)).with_hint(mask_urls(&hint))
+}
+
+/// The verb somebody may have meant.
+fn nearest_verb(word: &str) -> Option<String> {
+    let command = Arguments::command();
+    let verbs = command
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+        .map(clap::Command::get_name);
+    nearest(word, verbs).map(str::to_owned)
 }

@@ -1,9 +1,10 @@
 //! Shows a run while it works: a table drawn in place, lines, JSON events, or nothing.
 //!
-//! The engine calls `emit` from its own threads and must not wait, so events only change the board; a task of its own
-//! draws eight times per second. JSON events are written as they come, in order. It decides nothing about the run.
+//! The engine calls `emit` from its own threads and must not wait, so events only change the board; a task of
+//! its own draws eight times per second. JSON events are written as they come, in order. It decides nothing
+//! about the run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use synqx_engine::Events;
 use synqx_model::dag::Graph;
 use synqx_model::event::{Event, EventKind};
-use synqx_model::spec::Operator;
 use synqx_model::{PipelineSpec, RunId};
 
 use crate::args::Manner;
@@ -66,11 +66,21 @@ impl Display {
             _ if terminal.live => Mode::Live,
             _ => Mode::Lines,
         };
-        let operators: BTreeMap<String, String> =
-            spec.nodes.iter().map(|node| (node.id.clone(), node.operator.word().to_owned())).collect();
+        let operators: BTreeMap<String, String> = spec
+            .nodes
+            .iter()
+            .map(|node| (node.id.clone(), node.operator.word().to_owned()))
+            .collect();
         let canvas = (mode == Mode::Live).then(Canvas::new);
-        let board = Board::new(spec.name.clone(), operators, feeds(spec));
-        let state = State { board, run: RunId::fresh(), seq: 0, canvas };
+        // A wrong graph has no consumers here; the run itself says what is wrong with it.
+        let consumers = Graph::build(spec).map_or_else(|_| BTreeMap::new(), |graph| graph.consumers);
+        let board = Board::new(spec.name.clone(), operators, consumers);
+        let state = State {
+            board,
+            run: RunId::fresh(),
+            seq: 0,
+            canvas,
+        };
         Display(Arc::new(Inner {
             terminal: terminal.clone(),
             mode,
@@ -91,7 +101,10 @@ impl Display {
                 }
             })
         });
-        Drawing { display: self.clone(), task }
+        Drawing {
+            display: self.clone(),
+            task,
+        }
     }
 
     /// A sentence above the table, or a line.
@@ -106,7 +119,9 @@ impl Display {
 
     fn redraw(&self) {
         let mut state = self.state();
-        let lines = state.board.lines(self.0.started.elapsed(), self.0.terminal.err_paint);
+        let lines = state
+            .board
+            .lines(self.0.started.elapsed(), self.0.terminal.err_paint);
         let lines: Vec<String> = lines.iter().map(|line| self.0.terminal.clean(line)).collect();
         if let Some(canvas) = &mut state.canvas {
             canvas.draw(&lines);
@@ -120,26 +135,19 @@ impl Display {
     fn write_json(&self, kind: EventKind) {
         let mut state = self.state();
         state.seq += 1;
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        let event = Event { seq: state.seq, at_ms, run: state.run, kind };
+        let at_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as i64);
+        let event = Event {
+            seq: state.seq,
+            at_ms,
+            run: state.run,
+            kind,
+        };
         if let Ok(line) = serde_json::to_string(&event) {
             self.0.terminal.out(&format!("{line}\n"));
         }
     }
-}
-
-/// Which loads each step feeds, at any distance; nothing when the graph is wrong, which the run will say.
-fn feeds(spec: &PipelineSpec) -> BTreeMap<String, BTreeSet<String>> {
-    let mut feeds: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let Ok(graph) = Graph::build(spec) else { return feeds };
-    for node in graph.order.iter().rev() {
-        let consumers = graph.consumers.get(node).map(Vec::as_slice).unwrap_or_default();
-        let loads = consumers.iter().flat_map(|c| feeds.get(c).cloned().unwrap_or_default().into_iter().chain([c.clone()]));
-        let is_load = |name: &String| matches!(spec.node(name).map(|n| &n.operator), Some(Operator::Load(_)));
-        let loads = loads.filter(is_load).collect();
-        feeds.insert(node.clone(), loads);
-    }
-    feeds
 }
 
 impl Events for Display {
@@ -154,7 +162,9 @@ impl Events for Display {
         let now = self.0.started.elapsed();
         let mut state = self.state();
         state.board.apply(&event, now);
-        let change = (self.0.mode == Mode::Lines).then(|| state.board.change(&event, now)).flatten();
+        let change = (self.0.mode == Mode::Lines)
+            .then(|| state.board.change(&event, now))
+            .flatten();
         drop(state);
         if let Some(line) = change {
             self.0.terminal.err(&format!("{line}\n"));
@@ -162,9 +172,16 @@ impl Events for Display {
         match event {
             EventKind::Warning { step, message } => {
                 let at = step.map_or(String::new(), |step| format!("[{step}] "));
-                self.say(&format!("{} {at}{message}", self.0.terminal.err_paint.warn("warning:")));
+                self.say(&format!(
+                    "{} {at}{message}",
+                    self.0.terminal.err_paint.warn("warning:")
+                ));
             }
-            EventKind::Retry { attempt, wait_ms, error } => {
+            EventKind::Retry {
+                attempt,
+                wait_ms,
+                error,
+            } => {
                 let (code, message) = (error["code"].as_str(), error["message"].as_str());
                 let why = format!("{} {}", code.unwrap_or_default(), message.unwrap_or_default());
                 let wait = crate::render::number::time(Duration::from_millis(wait_ms));
@@ -188,7 +205,8 @@ impl Drop for Drawing {
         if let Some(task) = self.task.take() {
             task.abort();
             self.display.redraw();
-            if let Some(canvas) = self.display.state().canvas.take() {
+            let canvas = self.display.state().canvas.take();
+            if let Some(canvas) = canvas {
                 canvas.leave();
             }
         }
@@ -196,30 +214,41 @@ impl Drop for Drawing {
 }
 
 /// Lines at the bottom of the terminal, redrawn in place.
+///
+/// The last one is empty, and the cursor rests there: the `^C` that a terminal echoes must not wrap a full line.
 struct Canvas {
     screen: MultiProgress,
     bars: Vec<ProgressBar>,
+    foot: ProgressBar,
     style: ProgressStyle,
 }
 
 impl Canvas {
     fn new() -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(20));
-        // The template is a constant of this program; the default style only differs in looks.
-        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        Canvas { screen, bars: Vec::new(), style }
+        // The templates are constants of this program; the default style only differs in looks.
+        let style =
+            |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let foot = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
+        Canvas {
+            screen,
+            bars: Vec::new(),
+            foot,
+            style: style("{wide_msg}"),
+        }
     }
 
     fn draw(&mut self, lines: &[String]) {
         while self.bars.len() < lines.len() {
             let bar = ProgressBar::new_spinner().with_style(self.style.clone());
-            self.bars.push(self.screen.add(bar));
+            self.bars.push(self.screen.insert_before(&self.foot, bar));
         }
         for (bar, line) in self.bars.iter().zip(lines) {
             if bar.message() != *line {
                 bar.set_message(line.clone());
             }
         }
+        self.foot.tick();
     }
 
     fn say(&self, text: &str) {
@@ -228,9 +257,8 @@ impl Canvas {
     }
 
     fn leave(self) {
-        for bar in &self.bars {
+        for bar in self.bars.iter().chain([&self.foot]) {
             bar.abandon();
         }
     }
 }
-

@@ -1,7 +1,7 @@
 //! Finding and reading the document named on the command line.
 //!
-//! Relative paths inside the document are relative to its folder, wherever the command runs. What the document says is
-//! judged by `synqx_model`; this file only knows paths.
+//! Relative paths inside the document are relative to its folder, wherever the command runs. What the
+//! document says is judged by `synqx_model`; this file only knows paths.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,8 @@ pub(crate) struct Document {
     pub(crate) spec: PipelineSpec,
 }
 
-/// Reads a document, or the default one of this folder. Errors: `E0113` with the nearest name, `E0101`–`E0116`.
+/// Reads a document, or the default one of this folder. Errors: `E0113` with the nearest name,
+/// `E0101`–`E0116`.
 pub(crate) fn load(path: Option<&Path>) -> Result<Document> {
     let path = match path {
         Some(path) => path.to_owned(),
@@ -43,7 +44,10 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Document> {
 
 /// Whether a word of the command line names a document rather than data: by its ending, and by being no URL.
 pub(crate) fn looks_like_document(place: &str) -> bool {
-    let ending = Path::new(place).extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    let ending = Path::new(place)
+        .extension()
+        .and_then(|e| e.to_str())
+        .map(str::to_ascii_lowercase);
     !place.contains("://") && matches!(ending.as_deref(), Some("yaml" | "yml"))
 }
 
@@ -57,7 +61,10 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<()> {
 }
 
 fn no_default(folder: &Path) -> Error {
-    let error = Error::new(Code::E0113, "there is no pipeline.yaml or synqx.yaml in this folder");
+    let error = Error::new(
+        Code::E0113,
+        "there is no pipeline.yaml or synqx.yaml in this folder",
+    );
     match documents(folder).as_slice() {
         [] => error.with_hint("name a document: `synqx run FILE`, or write one: `synqx init`"),
         found => error.with_hint(format!("name the document: `{}`", found.join("`, `"))),
@@ -68,8 +75,14 @@ fn unreadable(path: &Path, cause: &std::io::Error) -> Error {
     let shown = path.display();
     match cause.kind() {
         std::io::ErrorKind::NotFound => {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let folder = path
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             let found = documents(folder);
             let error = Error::new(Code::E0113, format!("document `{shown}` not found"));
             match nearest(&name, found.iter().map(String::as_str)) {
@@ -81,10 +94,13 @@ fn unreadable(path: &Path, cause: &std::io::Error) -> Error {
             }
         }
         std::io::ErrorKind::InvalidData => {
-            Error::new(Code::E0101, format!("document `{shown}` is not UTF-8 text")).with_hint("save it as UTF-8")
+            Error::new(Code::E0101, format!("document `{shown}` is not UTF-8 text"))
+                .with_hint("save it as UTF-8")
         }
-        std::io::ErrorKind::IsADirectory => Error::new(Code::E0113, format!("`{shown}` is a folder, not a document"))
-            .with_hint(format!("name the document: `{shown}/pipeline.yaml`")),
+        std::io::ErrorKind::IsADirectory => {
+            Error::new(Code::E0113, format!("`{shown}` is a folder, not a document"))
+                .with_hint(format!("name the document: `{shown}/pipeline.yaml`"))
+        }
         _ => Error::new(Code::E0113, format!("document `{shown}` cannot be opened"))
             .with_detail(format!("The system said: {cause}."))
             .with_hint("give the user that runs synqx the right to read it"),
@@ -97,9 +113,12 @@ fn beside(path: &Path, name: &str) -> String {
 
 /// Files of a folder that may be documents, sorted.
 fn documents(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
         .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json"))
         .collect();
     names.sort();

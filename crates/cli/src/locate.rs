@@ -1,8 +1,9 @@
 //! From a path or URL on the command line to a connection and an asset.
 //!
-//! `orders.parquet` is a file, `postgres://…/shop/public.orders` a table, `sqlite:shop.db/orders` one of a file. A
-//! password never stays in the connection: it becomes a reference that only this process can resolve, so it reaches
-//! neither the document's hash nor a record. Which files exist is not asked, except to tell a folder from a file.
+//! `orders.parquet` is a file, `postgres://…/shop/public.orders` a table, `sqlite:shop.db/orders` one of a
+//! file. A password never stays in the connection: it becomes a reference that only this process can resolve,
+//! so it reaches neither the document's hash nor a record. Which files exist is not asked, except to tell a
+//! folder from a file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +46,10 @@ pub(crate) fn find(text: &str, wanted: Wanted, part: &str) -> Result<Place> {
         Some(("file", rest)) => file(rest.strip_prefix("//").unwrap_or(rest), wanted),
         Some((scheme, rest)) if rest.starts_with("//") => {
             let known = ["postgres", "postgresql", "sqlite", "file"];
-            Err(wrong(format!("there is no connector for `{scheme}:` URLs"), did_you_mean(scheme, known)))
+            Err(wrong(
+                format!("there is no connector for `{scheme}:` URLs"),
+                did_you_mean(scheme, known),
+            ))
         }
         _ => file(text, wanted),
     }
@@ -56,8 +60,14 @@ fn wrong(message: impl Into<String>, hint: impl Into<String>) -> Error {
 }
 
 fn connection(kind: &str, config: impl IntoIterator<Item = (&'static str, String)>) -> ConnectionSpec {
-    let config: Map<String, Value> = config.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-    ConnectionSpec { kind: kind.to_owned(), config }
+    let config: Map<String, Value> = config
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect();
+    ConnectionSpec {
+        kind: kind.to_owned(),
+        config,
+    }
 }
 
 /// The connection is the folder before the first part with a wildcard, or the one that holds the file.
@@ -71,19 +81,33 @@ fn file(text: &str, wanted: Wanted) -> Result<Place> {
             folder => folder,
         };
         let connection = connection("local_file", [("path", folder.to_owned())]);
-        Place { connection, asset, label: text.to_owned(), secrets: BTreeMap::new() }
+        Place {
+            connection,
+            asset,
+            label: text.to_owned(),
+            secrets: BTreeMap::new(),
+        }
     };
     if wanted == Wanted::System && !trimmed.split('/').any(is_pattern) {
-        return Ok(place(if trimmed.is_empty() { text } else { trimmed }, String::new()));
+        return Ok(place(
+            if trimmed.is_empty() { text } else { trimmed },
+            String::new(),
+        ));
     }
     let parts: Vec<&str> = trimmed.split('/').collect();
-    let first = parts.iter().position(|part| is_pattern(part)).unwrap_or(parts.len() - 1);
+    let first = parts
+        .iter()
+        .position(|part| is_pattern(part))
+        .unwrap_or(parts.len() - 1);
     let (folder, asset) = (parts[..first].join("/"), parts[first..].join("/"));
     if asset.is_empty() || asset == "." || asset == ".." {
         return Ok(place(trimmed, String::from(".")));
     }
     let is_folder = text.ends_with('/') || Path::new(text).is_dir();
-    Ok(place(&folder, if is_folder { format!("{asset}/") } else { asset }))
+    Ok(place(
+        &folder,
+        if is_folder { format!("{asset}/") } else { asset },
+    ))
 }
 
 /// `sqlite:shop.db/orders`, `sqlite:///data/shop.db?asset=orders`.
@@ -92,7 +116,10 @@ fn sqlite(text: &str, rest: &str, wanted: Wanted) -> Result<Place> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (asset, others) = take_asset(query);
     if let Some(other) = others.first() {
-        return Err(wrong(format!("`{other}` is not known in a sqlite URL"), "only `?asset=TABLE` is"));
+        return Err(wrong(
+            format!("`{other}` is not known in a sqlite URL"),
+            "only `?asset=TABLE` is",
+        ));
     }
     let (path, asset) = match (asset, wanted) {
         (Some(asset), _) => (path, asset),
@@ -101,14 +128,27 @@ fn sqlite(text: &str, rest: &str, wanted: Wanted) -> Result<Place> {
             Some((file, table)) if !table.is_empty() && !file.is_empty() && !Path::new(path).is_file() => {
                 (file, percent_decode(table))
             }
-            _ => return Err(wrong(format!("`{text}` names no table"), "write sqlite:shop.db/orders")),
+            _ => {
+                return Err(wrong(
+                    format!("`{text}` names no table"),
+                    "write sqlite:shop.db/orders",
+                ));
+            }
         },
     };
     if path.is_empty() {
-        return Err(wrong(format!("`{text}` names no database file"), "write sqlite:shop.db/orders"));
+        return Err(wrong(
+            format!("`{text}` names no database file"),
+            "write sqlite:shop.db/orders",
+        ));
     }
     let connection = connection("sqlite", [("path", percent_decode(path))]);
-    Ok(Place { connection, asset, label: text.to_owned(), secrets: BTreeMap::new() })
+    Ok(Place {
+        connection,
+        asset,
+        label: text.to_owned(),
+        secrets: BTreeMap::new(),
+    })
 }
 
 /// `postgres://user:password@host:5432/database/schema.table?sslmode=require`.
@@ -130,7 +170,12 @@ fn postgres(text: &str, rest: &str, wanted: Wanted, part: &str) -> Result<Place>
         (None, [asset], Wanted::Asset) => (None, percent_decode(asset)),
         (None, [database, asset], _) => (Some(percent_decode(database)), percent_decode(asset)),
         (None, [], Wanted::Asset) => return Err(wrong(format!("`{shown}` names no table"), shape)),
-        _ => return Err(wrong(format!("`{shown}` has too many parts after the host"), shape)),
+        _ => {
+            return Err(wrong(
+                format!("`{shown}` has too many parts after the host"),
+                shape,
+            ));
+        }
     };
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = match user.split_once(':') {
@@ -141,10 +186,21 @@ fn postgres(text: &str, rest: &str, wanted: Wanted, part: &str) -> Result<Place>
     let mut secrets = BTreeMap::new();
     let mut config = Map::new();
     let host = if host.is_empty() { "localhost" } else { host };
-    let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+    let query = if others.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", others.join("&"))
+    };
     config.insert("url".to_owned(), format!("postgres://{host}{query}").into());
-    let user = if user.is_empty() { variable("PGUSER") } else { Some(percent_decode(user)) };
-    for (key, value) in [("database", database.or_else(|| variable("PGDATABASE"))), ("user", user)] {
+    let user = if user.is_empty() {
+        variable("PGUSER")
+    } else {
+        Some(percent_decode(user))
+    };
+    for (key, value) in [
+        ("database", database.or_else(|| variable("PGDATABASE"))),
+        ("user", user),
+    ] {
         if let Some(value) = value {
             config.insert(key.to_owned(), value.into());
         }
@@ -154,8 +210,16 @@ fn postgres(text: &str, rest: &str, wanted: Wanted, part: &str) -> Result<Place>
         config.insert("password".to_owned(), reference.clone().into());
         secrets.insert(reference, password);
     }
-    let connection = ConnectionSpec { kind: "postgresql".to_owned(), config };
-    Ok(Place { connection, asset, label: shown, secrets })
+    let connection = ConnectionSpec {
+        kind: "postgresql".to_owned(),
+        config,
+    };
+    Ok(Place {
+        connection,
+        asset,
+        label: shown,
+        secrets,
+    })
 }
 
 /// Takes `asset=…` out of a query.
@@ -202,12 +266,30 @@ mod tests {
 
     #[test]
     fn files_are_a_folder_and_a_name() {
-        assert_eq!(asset("orders.csv"), triple("local_file", r#"{"path":"."}"#, "orders.csv"));
-        assert_eq!(asset("./in/orders.csv"), triple("local_file", r#"{"path":"./in"}"#, "orders.csv"));
-        assert_eq!(asset("/orders.csv"), triple("local_file", r#"{"path":"/"}"#, "orders.csv"));
-        assert_eq!(asset("in/*/a?.csv"), triple("local_file", r#"{"path":"in"}"#, "*/a?.csv"));
-        assert_eq!(asset("out/parts/"), triple("local_file", r#"{"path":"out"}"#, "parts/"));
-        assert_eq!(asset("file:///tmp/x.csv"), triple("local_file", r#"{"path":"/tmp"}"#, "x.csv"));
+        assert_eq!(
+            asset("orders.csv"),
+            triple("local_file", r#"{"path":"."}"#, "orders.csv")
+        );
+        assert_eq!(
+            asset("./in/orders.csv"),
+            triple("local_file", r#"{"path":"./in"}"#, "orders.csv")
+        );
+        assert_eq!(
+            asset("/orders.csv"),
+            triple("local_file", r#"{"path":"/"}"#, "orders.csv")
+        );
+        assert_eq!(
+            asset("in/*/a?.csv"),
+            triple("local_file", r#"{"path":"in"}"#, "*/a?.csv")
+        );
+        assert_eq!(
+            asset("out/parts/"),
+            triple("local_file", r#"{"path":"out"}"#, "parts/")
+        );
+        assert_eq!(
+            asset("file:///tmp/x.csv"),
+            triple("local_file", r#"{"path":"/tmp"}"#, "x.csv")
+        );
     }
 
     #[test]
@@ -217,7 +299,10 @@ mod tests {
             asset("postgres://etl@db:5433/shop/public.orders?sslmode=require"),
             triple("postgresql", config, "public.orders")
         );
-        assert_eq!(asset("postgres://etl@db:5433/shop?asset=public.orders&sslmode=require").1, config);
+        assert_eq!(
+            asset("postgres://etl@db:5433/shop?asset=public.orders&sslmode=require").1,
+            config
+        );
         assert_eq!(asset("postgresql://etl@db/public.orders").2, "public.orders");
     }
 
@@ -232,13 +317,27 @@ mod tests {
 
     #[test]
     fn sqlite_is_a_file_and_a_table() {
-        assert_eq!(asset("sqlite:shop.db/orders"), triple("sqlite", r#"{"path":"shop.db"}"#, "orders"));
-        assert_eq!(asset("sqlite:///data/a.db?asset=t"), triple("sqlite", r#"{"path":"/data/a.db"}"#, "t"));
+        assert_eq!(
+            asset("sqlite:shop.db/orders"),
+            triple("sqlite", r#"{"path":"shop.db"}"#, "orders")
+        );
+        assert_eq!(
+            asset("sqlite:///data/a.db?asset=t"),
+            triple("sqlite", r#"{"path":"/data/a.db"}"#, "t")
+        );
     }
 
     #[test]
     fn what_names_nothing_is_refused_with_a_hint() {
-        for text in ["-", "", "postgres://db", "postgres:db", "postgres://h/a/b/c", "sqlite:shop.db", "s3://b/k"] {
+        for text in [
+            "-",
+            "",
+            "postgres://db",
+            "postgres:db",
+            "postgres://h/a/b/c",
+            "sqlite:shop.db",
+            "s3://b/k",
+        ] {
             let error = find(text, Wanted::Asset, "source").expect_err(text);
             assert_eq!(error.code(), Code::E0114, "{text}");
             assert!(error.hint().is_some(), "{text}");

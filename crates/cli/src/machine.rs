@@ -9,16 +9,23 @@ pub(crate) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
-        .min();
+    let container = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]
+    .iter()
+    .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+    .min();
     Some((kib * 1024).min(container.unwrap_or(u64::MAX)))
 }
 
 /// Bytes free for this user in the file system of a folder.
 pub(crate) fn free_space(folder: &Path) -> Option<u64> {
-    let output = std::process::Command::new("df").arg("-Pk").arg(folder).output().ok()?;
+    let output = std::process::Command::new("df")
+        .arg("-Pk")
+        .arg(folder)
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let kib: u64 = text.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()?;
     Some(kib * 1024)
@@ -40,5 +47,7 @@ pub(crate) fn try_write(folder: &Path) -> std::io::Result<()> {
 
 /// The nearest folder above a path that exists.
 pub(crate) fn existing_ancestor(path: &Path) -> &Path {
-    path.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."))
+    path.ancestors()
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("."))
 }

@@ -1,13 +1,8 @@
 //! `synqx`: moves data between systems, exactly as planned, and says what it did.
 //!
-//! This file only starts things: allocator, TLS provider, arguments, runtime, exit code. Verbs are in `commands`, what
-//! they show is made in `render`, and everything that leaves the process goes through `terminal`, which hides secrets.
-//! No logic of moving data lives in this crate: that is the engine's.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this binary is the one place that talks to a terminal"
-)]
+//! This file only starts things: allocator, TLS provider, arguments, runtime, exit code. Verbs are in
+//! `commands`, what they show is made in `render`, and everything that leaves the process goes through
+//! `terminal`, which hides secrets. No logic of moving data lives in this crate: that is the engine's.
 
 mod args;
 mod commands;

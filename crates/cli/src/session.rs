@@ -1,7 +1,7 @@
 //! What every verb shares: the terminal, the redactor, the connectors this binary has, and the log.
 //!
-//! An engine is made per document, because relative secret files belong to the document's folder. Making a session is
-//! cheap: nothing is opened and nothing is contacted.
+//! An engine is made per document, because relative secret files belong to the document's folder. Making a
+//! session is cheap: nothing is opened and nothing is contacted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,28 @@ impl Session {
     pub(crate) fn new(global: &Global) -> Self {
         let redactor = Redactor::default();
         let terminal = Terminal::new(global.color, redactor.clone());
-        if let Some(filter) = global.log_level.as_deref().filter(|text| !text.is_empty() && *text != "off") {
+        if let Some(filter) = global
+            .log_level
+            .as_deref()
+            .filter(|text| !text.is_empty() && *text != "off")
+        {
             start_log(filter, redactor.clone());
         }
-        Session { terminal, redactor, verbose: global.verbose }
+        Session {
+            terminal,
+            redactor,
+            verbose: global.verbose,
+        }
     }
 
     /// A session before the command line is understood.
     pub(crate) fn plain() -> Self {
         let redactor = Redactor::default();
-        Session { terminal: Terminal::new(Color::Auto, redactor.clone()), redactor, verbose: false }
+        Session {
+            terminal: Terminal::new(Color::Auto, redactor.clone()),
+            redactor,
+            verbose: false,
+        }
     }
 
     /// An engine for a document in `base_dir`. Errors: `E0604` when the secret commands cannot be read.
@@ -100,8 +112,13 @@ impl Resolve for Resolver {
 /// Sends the log to standard error, every line through the redactor.
 fn start_log(filter: &str, redactor: Redactor) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
-    let writer = move || CleanLines { redactor: redactor.clone() };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let writer = move || CleanLines {
+        redactor: redactor.clone(),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(false);
     // Only a second log in one process could fail here, and there is none.
     let _ = log.try_init();
 }

@@ -1,7 +1,7 @@
 //! Ctrl-C and the signal to end: the first asks for a clean stop, the second does not wait.
 //!
-//! A clean stop lets the engine undo what is staged. Not waiting is safe for the data as well, because the next run
-//! sweeps; it only leaves more for that run to do.
+//! A clean stop lets the engine undo what is staged. Not waiting is safe for the data as well, because the
+//! next run sweeps; it only leaves more for that run to do.
 
 use tokio_util::sync::CancellationToken;
 

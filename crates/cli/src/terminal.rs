@@ -1,7 +1,8 @@
 //! The one door out of the process: standard output, standard error, colours.
 //!
-//! Every text passes the redactor here, so a secret that was resolved for this process cannot be printed by any verb.
-//! A reader that goes away (`synqx explain | head`) ends the output quietly. It is not a renderer: see `render`.
+//! Every text passes the redactor here, so a secret that was resolved for this process cannot be printed by
+//! any verb. A reader that goes away (`synqx explain | head`) ends the output quietly. It is not a renderer:
+//! see `render`.
 
 use std::io::{IsTerminal, Write};
 
@@ -33,7 +34,12 @@ impl Terminal {
             Color::Auto => Paint::when(terminal && allows_colour()),
         };
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Terminal { redactor, out_paint: paint(out), err_paint: paint(err), live: err && !dumb }
+        Terminal {
+            redactor,
+            out_paint: paint(out),
+            err_paint: paint(err),
+            live: err && !dumb,
+        }
     }
 
     /// Writes to standard output.
@@ -62,7 +68,9 @@ impl Terminal {
             return None;
         }
         let from_variable = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-        from_variable.or_else(size_of_tty).filter(|columns| *columns >= 20)
+        from_variable
+            .or_else(size_of_tty)
+            .filter(|columns| *columns >= 20)
     }
 }
 
@@ -75,8 +83,17 @@ fn allows_colour() -> bool {
 /// Asks `stty`, which every Unix has; a wrong answer only costs a line break.
 fn size_of_tty() -> Option<usize> {
     let tty = std::fs::File::open("/dev/tty").ok()?;
-    let answer = std::process::Command::new("stty").arg("size").stdin(tty).output().ok()?;
-    String::from_utf8(answer.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+    let answer = std::process::Command::new("stty")
+        .arg("size")
+        .stdin(tty)
+        .output()
+        .ok()?;
+    String::from_utf8(answer.stdout)
+        .ok()?
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 fn write_all(mut to: impl Write, text: &str) {

@@ -28,11 +28,14 @@ use crate::{Engine, RunOptions, RunOutcome};
 
 /// A folder for spill files that goes with its guard. Errors: `E0806`.
 pub(crate) fn spill_dir() -> Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("synqx-").tempdir().map_err(|cause| {
-        Error::new(Code::E0806, "cannot make a folder for spill files")
-            .with_cause(&cause)
-            .with_hint("make the temporary folder writable, or set TMPDIR to another")
-    })
+    tempfile::Builder::new()
+        .prefix("synqx-")
+        .tempdir()
+        .map_err(|cause| {
+            Error::new(Code::E0806, "cannot make a folder for spill files")
+                .with_cause(&cause)
+                .with_hint("make the temporary folder writable, or set TMPDIR to another")
+        })
 }
 
 /// A load of an attempt, prepared.
@@ -65,6 +68,7 @@ impl Prepared {
         joins: JoinPolicy,
     ) -> Result<Self> {
         let graph = Graph::build(spec)?;
+        refuse_later(spec)?;
         let budget = Budget::new(options.memory);
         let mut connections = Connections::default();
         let opened = sources(engine, spec, options, &budget, &mut connections).await;
@@ -73,7 +77,9 @@ impl Prepared {
             (Ok(opened), Ok(targets)) => (opened, targets),
             (opened, targets) => {
                 let errors = opened.err().into_iter().chain(targets.err());
-                return Err(Error::all(errors).unwrap_or_else(|| Error::bug("connections failed without a reason")));
+                return Err(
+                    Error::all(errors).unwrap_or_else(|| Error::bug("connections failed without a reason"))
+                );
             }
         };
         let mut spool = BTreeSet::new();
@@ -101,19 +107,28 @@ impl Prepared {
         let mut loads = Vec::new();
         let mut errors = Vec::new();
         for fragment in &plan.fragments {
-            let Output::Load(node) = &fragment.output else { continue };
-            let Some((connection, load)) = targets.get(node) else { continue };
+            let Output::Load(node) = &fragment.output else {
+                continue;
+            };
+            let Some((connection, load)) = targets.get(node) else {
+                continue;
+            };
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
             target.source_key = source_key(spec, &graph, node, &opened, &target);
             let mut position = Position::default();
             for extract in upstream(&graph, node) {
                 if let Some(source) = opened.get(&extract) {
-                    let read = SourcePosition { source: source.table.identity.clone(), cursor: None };
+                    let read = SourcePosition {
+                        source: source.table.identity.clone(),
+                        cursor: None,
+                    };
                     position.0.insert(extract, read);
                 }
             }
-            let Some(destination) = connection.destination() else { continue };
+            let Some(destination) = connection.destination() else {
+                continue;
+            };
             match destination.prepare(&target, run.is_none()).await {
                 Ok(preparation) => loads.push(PreparedLoad {
                     node: node.clone(),
@@ -128,9 +143,41 @@ impl Prepared {
         }
         match Error::all(errors) {
             Some(error) => Err(error),
-            None => Ok(Prepared { plan, loads, budget, _connections: connections }),
+            None => Ok(Prepared {
+                plan,
+                loads,
+                budget,
+                _connections: connections,
+            }),
         }
     }
+}
+
+/// What the document can say and this release does not do yet is refused, never ignored. Errors: `E0111`.
+fn refuse_later(spec: &PipelineSpec) -> Result<()> {
+    let mut errors = Vec::new();
+    if spec.quarantine.is_some() {
+        errors.push(
+            Error::new(
+                Code::E0111,
+                "`quarantine: {to, asset}` is not available in this release",
+            )
+            .with_hint("leave it out: rejected rows are kept as Parquet under `.synqx/quarantine/`"),
+        );
+    }
+    for node in spec.nodes.iter().filter(|node| node.timeout.is_some()) {
+        errors.push(
+            Error::new(
+                Code::E0111,
+                "`timeout` of a node is not available in this release",
+            )
+            .at_node(&node.id)
+            .with_hint(
+                "leave it out; a connection's own timeouts (`statement_timeout`, `connect_timeout`) work",
+            ),
+        );
+    }
+    Error::all(errors).map_or(Ok(()), Err)
 }
 
 type Targets<'a> = BTreeMap<String, (Arc<dyn Connection>, &'a LoadSpec)>;
@@ -146,16 +193,29 @@ async fn destinations<'a>(
     let mut targets = BTreeMap::new();
     let mut errors = Vec::new();
     for node in &spec.nodes {
-        let Operator::Load(load) = &node.operator else { continue };
+        let Operator::Load(load) = &node.operator else {
+            continue;
+        };
         let opened = async {
             if let WriteMode::DeleteInsert | WriteMode::Scd2 | WriteMode::Mirror = load.write {
-                return Err(Error::new(Code::E0111, format!("write mode `{}` is not available in this release", load.write.as_str()))
-                    .with_hint("use `append`, `replace` or `upsert`"));
+                return Err(Error::new(
+                    Code::E0111,
+                    format!(
+                        "write mode `{}` is not available in this release",
+                        load.write.as_str()
+                    ),
+                )
+                .with_hint("use `append`, `replace` or `upsert`"));
             }
             let (name, _) = load_target(load, &node.id)?;
-            let connection = connections.get(engine, spec, name, Role::Destination, options, budget).await?;
+            let connection = connections
+                .get(engine, spec, name, Role::Destination, options, budget)
+                .await?;
             if connection.destination().is_none() {
-                return Err(Error::new(Code::E0115, format!("connection `{name}` cannot be written")).with_hint("load into another connection"));
+                return Err(
+                    Error::new(Code::E0115, format!("connection `{name}` cannot be written"))
+                        .with_hint("load into another connection"),
+                );
             }
             Ok(connection)
         };
@@ -172,7 +232,11 @@ async fn destinations<'a>(
 fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
     let asset = load.asset.clone().unwrap_or_default();
     Target {
-        stream: StreamKey { pipeline: spec.key().to_owned(), node: node.to_owned(), asset: asset.clone() },
+        stream: StreamKey {
+            pipeline: spec.key().to_owned(),
+            node: node.to_owned(),
+            asset: asset.clone(),
+        },
         asset,
         mode: load.write,
         schema: Arc::new(arrow::datatypes::Schema::empty()),
@@ -216,15 +280,26 @@ fn source_key(
     let mut touched: BTreeSet<String> = BTreeSet::new();
     let mut current = load.to_owned();
     loop {
-        let Some(node) = spec.node(&current) else { return Vec::new() };
+        let Some(node) = spec.node(&current) else {
+            return Vec::new();
+        };
         match &node.operator {
             Operator::Extract(_) => break,
-            Operator::Load(_) | Operator::Filter(_) | Operator::Sort(_) | Operator::Validate(_) | Operator::Drop(_) => {}
+            Operator::Load(_)
+            | Operator::Filter(_)
+            | Operator::Sort(_)
+            | Operator::Validate(_)
+            | Operator::Drop(_) => {}
             Operator::Deduplicate(_) => {}
             Operator::Map(map) => touched.extend(map.columns.iter().map(|(name, _)| name.to_owned())),
             Operator::Cast(cast) => touched.extend(cast.columns.iter().map(|(name, _)| name.to_owned())),
             Operator::Rename(rename) => {
-                touched.extend(rename.columns.iter().flat_map(|(old, new)| [old.to_owned(), new.clone()]));
+                touched.extend(
+                    rename
+                        .columns
+                        .iter()
+                        .flat_map(|(old, new)| [old.to_owned(), new.clone()]),
+                );
             }
             _ => return Vec::new(),
         }
@@ -233,29 +308,53 @@ fn source_key(
             _ => return Vec::new(),
         }
     }
-    let Some(source) = opened.get(&current) else { return Vec::new() };
+    let Some(source) = opened.get(&current) else {
+        return Vec::new();
+    };
     let key = &source.table.primary_key;
     let arrives = |name: &String| target.schema.field_with_name(name).is_ok() && !touched.contains(name);
-    if key.iter().all(arrives) { key.clone() } else { Vec::new() }
+    if key.iter().all(arrives) {
+        key.clone()
+    } else {
+        Vec::new()
+    }
 }
 
 /// How one attempt ended.
 enum Attempted {
     Succeeded(Box<Manifest>),
-    /// `undecided`: a restart has something to find out or to finish.
-    Failed { error: Error, undecided: bool, manifest: Option<Box<Manifest>> },
+    Failed {
+        error: Error,
+        left: Left,
+        manifest: Option<Box<Manifest>>,
+    },
+}
+
+/// What a failed attempt leaves for a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Every destination was asked and none holds rows of this run.
+    Nothing,
+    /// The attempt ended before it had asked.
+    Unknown,
+    /// Rows are published, or may be.
+    Something,
 }
 
 /// Runs a document to its end.
 pub(crate) async fn run(engine: &Engine, spec: &PipelineSpec, options: &RunOptions) -> RunOutcome {
     let recorder = Recorder::start(spec, options);
-    let intent = match Graph::build(spec).and_then(|_| Intent::take(&options.state_dir, spec.key(), &spec.hash(), &options.probe)) {
+    let intent = match Graph::build(spec)
+        .and_then(|_| Intent::take(&options.state_dir, spec.key(), &spec.hash(), &options.probe))
+    {
         Ok(intent) => intent,
         Err(error) => return recorder.refused(error),
     };
     options.events.begin(intent.run);
     let mut joins = JoinPolicy::Hash;
     let mut attempt = 1;
+    // What an attempt could not find out stays open until a later one has asked every destination.
+    let mut open_question = intent.resumed;
     loop {
         let started = EventKind::RunStarted {
             pipeline: spec.key().to_owned(),
@@ -265,18 +364,37 @@ pub(crate) async fn run(engine: &Engine, spec: &PipelineSpec, options: &RunOptio
         };
         options.events.emit(started);
         let attempted = Box::pin(one_attempt(engine, spec, options, &intent, joins, &recorder)).await;
-        let (error, undecided, manifest) = match attempted {
-            Attempted::Succeeded(manifest) => return recorder.finished(*manifest, None, attempt, &intent.run),
-            Attempted::Failed { error, undecided, manifest } => (error, undecided, manifest),
+        let (error, left, manifest) = match attempted {
+            Attempted::Succeeded(manifest) => {
+                return recorder.finished(*manifest, None, attempt, &intent.run);
+            }
+            Attempted::Failed {
+                error,
+                left,
+                manifest,
+            } => (error, left, manifest),
+        };
+        open_question = match left {
+            Left::Nothing => false,
+            Left::Unknown => open_question,
+            Left::Something => true,
         };
         let spill_instead = error.code() == Code::E0804 && joins == JoinPolicy::Hash;
-        let wait = if spill_instead { Some(Duration::ZERO) } else { next_wait(spec, options, &error, attempt) };
+        let wait = if spill_instead {
+            Some(Duration::ZERO)
+        } else {
+            next_wait(spec, options, &error, attempt)
+        };
         if let Some(wait) = wait.filter(|_| !options.cancel.is_cancelled()) {
             if spill_instead {
                 joins = JoinPolicy::SortMerge;
             }
             let clean = engine.clean(error).to_json();
-            options.events.emit(EventKind::Retry { attempt, wait_ms: wait.as_millis() as u64, error: clean });
+            options.events.emit(EventKind::Retry {
+                attempt,
+                wait_ms: wait.as_millis() as u64,
+                error: clean,
+            });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = options.cancel.cancelled() => {}
@@ -284,7 +402,7 @@ pub(crate) async fn run(engine: &Engine, spec: &PipelineSpec, options: &RunOptio
             attempt += 1;
             continue;
         }
-        if !undecided && let Err(stuck) = intent.close() {
+        if !open_question && let Err(stuck) = intent.close() {
             tracing::warn!("{stuck}");
         }
         let manifest = manifest.map_or_else(|| recorder.empty(intent.run), |manifest| *manifest);
@@ -297,7 +415,10 @@ fn next_wait(spec: &PipelineSpec, options: &RunOptions, error: &Error, attempt: 
     if error.retry() != Retry::Backoff {
         return None;
     }
-    let policy = error.node().and_then(|node| spec.node(node)).and_then(|node| node.retry.clone());
+    let policy = error
+        .node()
+        .and_then(|node| spec.node(node))
+        .and_then(|node| node.retry.clone());
     let (max, first, strategy) = match &policy {
         Some(policy) => (policy.max, policy.delay.0, policy.strategy),
         None => (options.retries, options.backoff, RetryStrategy::Exponential),
@@ -324,17 +445,34 @@ async fn one_attempt(
     joins: JoinPolicy,
     recorder: &Recorder<'_>,
 ) -> Attempted {
-    let early = |error: Error| Attempted::Failed { error, undecided: intent.resumed, manifest: None };
+    let early = |error: Error| Attempted::Failed {
+        error,
+        left: Left::Unknown,
+        manifest: None,
+    };
     let spill = match spill_dir() {
         Ok(spill) => spill,
         Err(error) => return early(error),
     };
-    let prepared = Box::pin(Prepared::new(engine, spec, Some(intent.run), options, spill.path(), joins)).await;
+    let prepared = Box::pin(Prepared::new(
+        engine,
+        spec,
+        Some(intent.run),
+        options,
+        spill.path(),
+        joins,
+    ))
+    .await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return early(error),
     };
-    let quarantine = Arc::new(Quarantine::new(&options.state_dir, spec.key(), intent.run, &options.probe));
+    let quarantine = Arc::new(Quarantine::new(
+        &options.state_dir,
+        spec.key(),
+        intent.run,
+        &options.probe,
+    ));
     let count = prepared.loads.len();
     let mut attempt = Attempt {
         options,
@@ -344,28 +482,54 @@ async fn one_attempt(
         receipts: vec![None; count],
         skipped: vec![false; count],
         undecided: BTreeSet::new(),
+        asked: vec![false; count],
         fences: vec![0; count],
         kept: Vec::new(),
         prepared: &prepared,
     };
     let steps: Vec<String> = prepared.plan.steps.iter().map(|s| s.node.clone()).collect();
-    let ticker = Ticker::start(prepared.plan.meters.clone(), steps.clone(), Arc::clone(&options.events));
+    let ticker = Ticker::start(
+        prepared.plan.meters.clone(),
+        steps.clone(),
+        Arc::clone(&options.events),
+    );
     let started = Instant::now();
     let ending = Box::pin(attempt.follow()).await;
     drop(ticker);
-    report_progress(&prepared.plan.meters, &steps, options.events.as_ref(), started, &mut BTreeMap::new());
+    report_progress(
+        &prepared.plan.meters,
+        &steps,
+        options.events.as_ref(),
+        started,
+        &mut BTreeMap::new(),
+    );
     let manifest = recorder.manifest(&attempt, intent.run);
     match ending {
         Ending::Succeeded => match manifest.verify() {
             Ok(()) => Attempted::Succeeded(Box::new(manifest)),
-            Err(error) => Attempted::Failed { error, undecided: false, manifest: Some(Box::new(manifest)) },
+            Err(error) => Attempted::Failed {
+                error,
+                left: Left::Nothing,
+                manifest: Some(Box::new(manifest)),
+            },
         },
         Ending::Failed { error, published } => {
-            if error.code() != Code::E1001 {
+            let left = if published > 0 || !attempt.undecided.is_empty() {
+                Left::Something
+            } else if attempt.asked.iter().all(|asked| *asked) {
+                Left::Nothing
+            } else {
+                Left::Unknown
+            };
+            // Rejected rows of a published load must not be lost with the files of this attempt.
+            if error.code() != Code::E1001 && left == Left::Nothing {
                 quarantine.discard();
             }
-            let undecided = published > 0 || !attempt.undecided.is_empty();
-            Attempted::Failed { error, undecided, manifest: Some(Box::new(manifest)) }
+            Attempted::Failed {
+                error,
+                left,
+                manifest: Some(Box::new(manifest)),
+            }
         }
     }
 }
@@ -380,6 +544,8 @@ pub(crate) struct Attempt<'a> {
     /// Loads that an earlier attempt had committed.
     pub(crate) skipped: Vec<bool>,
     undecided: BTreeSet<usize>,
+    /// Loads whose destination has said what it holds of this run.
+    asked: Vec<bool>,
     pub(crate) fences: Vec<u64>,
     pub(crate) kept: Vec<Kept>,
     pub(crate) prepared: &'a Prepared,
@@ -406,18 +572,26 @@ impl Attempt<'_> {
     }
 
     fn state(&self, load: usize, state: StepState) {
-        self.options.events.emit(EventKind::StepState { step: self.prepared.loads[load].node.clone(), state });
+        self.options.events.emit(EventKind::StepState {
+            step: self.prepared.loads[load].node.clone(),
+            state,
+        });
     }
 
     async fn begin(&mut self, load: usize) -> Observed {
         let prepared = &self.prepared.loads[load];
         let Some(destination) = prepared.connection.destination() else {
-            return Observed::Failed { error: Error::bug("a destination that does not write") };
+            return Observed::Failed {
+                error: Error::bug("a destination that does not write"),
+            };
         };
         let asked = self.undecided.contains(&load);
         let mut tries = 0;
         let begun = loop {
-            match destination.begin(&prepared.target, &prepared.preparation, self.options.fence).await {
+            match destination
+                .begin(&prepared.target, &prepared.preparation, self.options.fence)
+                .await
+            {
                 Err(error) if asked && error.retry() == Retry::Backoff && tries < self.options.retries => {
                     tries += 1;
                     tokio::time::sleep(self.options.backoff * tries).await;
@@ -428,10 +602,15 @@ impl Attempt<'_> {
         let begun = match begun {
             Ok(begun) => begun,
             // After a lost answer the target may look changed because our own commit changed it.
-            Err(error) => return Observed::Failed { error: error.at_node(&prepared.node) },
+            Err(error) => {
+                return Observed::Failed {
+                    error: error.at_node(&prepared.node),
+                };
+            }
         };
         let committed = begun.committed().is_some_and(|c| c.run == self.intent.run);
         self.undecided.remove(&load);
+        self.asked[load] = true;
         if committed {
             self.skipped[load] = self.receipts[load].is_none();
             if let Err(error) = begun.abort().await {
@@ -448,7 +627,9 @@ impl Attempt<'_> {
     async fn execute(&mut self) -> Observed {
         let flow = Flow {
             plan: &self.prepared.plan,
-            run: RunContext { rejects: Arc::clone(&self.quarantine) as _ },
+            run: RunContext {
+                rejects: Arc::clone(&self.quarantine) as _,
+            },
             parallel: self.options.streams(),
             cancel: self.options.cancel.clone(),
             events: Arc::clone(&self.options.events),
@@ -456,7 +637,13 @@ impl Attempt<'_> {
         let mut open = BTreeMap::new();
         for (prepared, load) in self.prepared.loads.iter().zip(self.loads.iter_mut()) {
             if let Some(load) = load {
-                open.insert(prepared.node.clone(), OpenLoad { load, lanes: prepared.preparation.lanes });
+                open.insert(
+                    prepared.node.clone(),
+                    OpenLoad {
+                        load,
+                        lanes: prepared.preparation.lanes,
+                    },
+                );
             }
         }
         match flow.run(&mut open).await {
@@ -481,29 +668,44 @@ impl Attempt<'_> {
                 action: check.action.as_str().to_owned(),
             });
             if rows > 0 && check.action == synqx_model::spec::OnFail::Fail {
-                let kept = self.kept.iter().map(|k| k.path.display().to_string()).collect::<Vec<_>>().join(", ");
+                let kept = self
+                    .kept
+                    .iter()
+                    .map(|k| k.path.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 failed.push(
-                    Error::new(Code::E1001, format!("{rows} rows fail the check `{}`", check.check))
-                        .at_node(&check.node)
-                        .with_detail(format!("Nothing was published. The failing rows are in {kept}."))
-                        .with_hint("look at the rows, mend the source or the check, and run again"),
+                    Error::new(
+                        Code::E1001,
+                        format!("{rows} rows fail the check `{}`", check.check),
+                    )
+                    .at_node(&check.node)
+                    .with_detail(format!("Nothing was published. The failing rows are in {kept}."))
+                    .with_hint("look at the rows, mend the source or the check, and run again"),
                 );
             }
         }
-        Observed::Sealed { failed: Error::all(failed) }
+        Observed::Sealed {
+            failed: Error::all(failed),
+        }
     }
 
     async fn commit(&mut self, load: usize) -> Observed {
         let prepared = &self.prepared.loads[load];
         let Some(open) = self.loads[load].take() else {
-            return Observed::Failed { error: Error::bug("a load commits that is not open") };
+            return Observed::Failed {
+                error: Error::bug("a load commits that is not open"),
+            };
         };
         self.state(load, StepState::Committing);
         match open.commit(&prepared.position).await {
             Ok(receipt) => {
                 for note in &receipt.notes {
                     let message = note.clone();
-                    self.options.events.emit(EventKind::Warning { step: Some(prepared.node.clone()), message });
+                    self.options.events.emit(EventKind::Warning {
+                        step: Some(prepared.node.clone()),
+                        message,
+                    });
                 }
                 self.receipts[load] = Some(receipt);
                 self.state(load, StepState::Succeeded);
@@ -511,11 +713,16 @@ impl Attempt<'_> {
             }
             Err(error) if error.retry() == Retry::Backoff => {
                 self.undecided.insert(load);
-                Observed::AnswerLost { load, error: error.at_node(&prepared.node) }
+                Observed::AnswerLost {
+                    load,
+                    error: error.at_node(&prepared.node),
+                }
             }
             Err(error) => {
                 self.state(load, StepState::Failed);
-                Observed::Failed { error: error.at_node(&prepared.node) }
+                Observed::Failed {
+                    error: error.at_node(&prepared.node),
+                }
             }
         }
     }
@@ -527,7 +734,11 @@ impl Attempt<'_> {
             // The next `begin` of the stream sweeps what could not be removed now.
             tracing::warn!("{error}");
         }
-        let state = if self.options.cancel.is_cancelled() { StepState::Cancelled } else { StepState::Failed };
+        let state = if self.options.cancel.is_cancelled() {
+            StepState::Cancelled
+        } else {
+            StepState::Failed
+        };
         self.state(load, state);
         Observed::Aborted { load }
     }

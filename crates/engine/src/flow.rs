@@ -33,7 +33,8 @@ pub(crate) struct OpenLoad<'a> {
 
 /// The error of a run the user stopped.
 pub(crate) fn cancelled() -> Error {
-    Error::new(Code::E0701, "the run was cancelled").with_hint("nothing half-done is visible; run it again to start over")
+    Error::new(Code::E0701, "the run was cancelled")
+        .with_hint("nothing half-done is visible; run it again to start over")
 }
 
 impl Flow<'_> {
@@ -45,8 +46,12 @@ impl Flow<'_> {
             match &fragment.output {
                 Output::Exchange(exchange) => self.fill(fragment, exchange).await?,
                 Output::Load(node) => {
-                    let open = loads.get_mut(node).ok_or_else(|| Error::bug("a load is not open"))?;
-                    self.load(fragment, open).await.map_err(|error| error.at_node(node))?;
+                    let open = loads
+                        .get_mut(node)
+                        .ok_or_else(|| Error::bug("a load is not open"))?;
+                    self.load(fragment, open)
+                        .await
+                        .map_err(|error| error.at_node(node))?;
                 }
             }
             self.mark(fragment, StepState::Written);
@@ -56,8 +61,15 @@ impl Flow<'_> {
 
     fn mark(&self, fragment: &Fragment, state: StepState) {
         let is_load = matches!(fragment.output, Output::Load(_));
-        let state = if !is_load && state == StepState::Written { StepState::Succeeded } else { state };
-        self.events.emit(EventKind::StepState { step: fragment.node.clone(), state });
+        let state = if !is_load && state == StepState::Written {
+            StepState::Succeeded
+        } else {
+            state
+        };
+        self.events.emit(EventKind::StepState {
+            step: fragment.node.clone(),
+            state,
+        });
     }
 
     async fn fill(&self, fragment: &Fragment, exchange: &Arc<Exchange>) -> Result<()> {
@@ -81,13 +93,23 @@ impl Flow<'_> {
         let meter = self.plan.meters.step(&fragment.node).cloned().unwrap_or_default();
         let mut tasks: JoinSet<Result<()>> = JoinSet::new();
         for (stream, writer) in lanes {
-            tasks.spawn(write_lane(stream, writer, Arc::clone(&meter), self.cancel.clone()));
+            tasks.spawn(write_lane(
+                stream,
+                writer,
+                Arc::clone(&meter),
+                self.cancel.clone(),
+            ));
         }
         join(tasks).await.map(|_| ())
     }
 }
 
-async fn fill_lane(exchange: Arc<Exchange>, lane: usize, mut stream: BatchStream, cancel: CancellationToken) -> Result<Spool> {
+async fn fill_lane(
+    exchange: Arc<Exchange>,
+    lane: usize,
+    mut stream: BatchStream,
+    cancel: CancellationToken,
+) -> Result<Spool> {
     let mut writer = exchange.writer(lane)?;
     while let Some(batch) = next(&mut stream, &cancel).await? {
         tokio::task::block_in_place(|| writer.write(&batch))?;
@@ -104,7 +126,7 @@ async fn write_lane(
     meter.open();
     let mut handed = 0;
     while let Some(batch) = next(&mut stream, &cancel).await? {
-        let (rows, bytes) = (batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+        let (rows, bytes) = (batch.num_rows() as u64, synqx_sdk::lane::visible_bytes(&batch));
         writer.write(batch).await?;
         handed += rows;
         meter.emit(rows, bytes);
@@ -113,14 +135,23 @@ async fn write_lane(
     let written = writer.finish().await?;
     meter.finish();
     if written.rows != handed {
-        return Err(Error::new(Code::E0505, "a writer does not account for the rows it was handed")
-            .with_detail(format!("It was handed {handed} rows and says it wrote {}.", written.rows))
-            .with_hint("nothing was published; report this with run.json"));
+        return Err(Error::new(
+            Code::E0505,
+            "a writer does not account for the rows it was handed",
+        )
+        .with_detail(format!(
+            "It was handed {handed} rows and says it wrote {}.",
+            written.rows
+        ))
+        .with_hint("nothing was published; report this with run.json"));
     }
     Ok(())
 }
 
-async fn next(stream: &mut BatchStream, cancel: &CancellationToken) -> Result<Option<arrow::record_batch::RecordBatch>> {
+async fn next(
+    stream: &mut BatchStream,
+    cancel: &CancellationToken,
+) -> Result<Option<arrow::record_batch::RecordBatch>> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(cancelled()),

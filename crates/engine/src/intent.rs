@@ -36,10 +36,17 @@ struct Stored {
 
 impl Intent {
     /// Finds the newest dead run of this document, or begins a new one. Errors: `E0503`.
-    pub(crate) fn take(state_dir: &Path, pipeline: &str, spec_hash: &str, probe: &Arc<dyn Probe>) -> Result<Self> {
+    pub(crate) fn take(
+        state_dir: &Path,
+        pipeline: &str,
+        spec_hash: &str,
+        probe: &Arc<dyn Probe>,
+    ) -> Result<Self> {
         let dir = state_dir.join("runs").join(folder_name(pipeline));
         let failed = || format!("cannot keep run state in `{}`", dir.display());
-        std::fs::create_dir_all(&dir).coded(Code::E0503, failed).map_err(hint)?;
+        std::fs::create_dir_all(&dir)
+            .coded(Code::E0503, failed)
+            .map_err(hint)?;
         let mut paths: Vec<PathBuf> = std::fs::read_dir(&dir)
             .coded(Code::E0503, failed)
             .map_err(hint)?
@@ -49,14 +56,24 @@ impl Intent {
         paths.sort();
         let mut found: Option<Intent> = None;
         for path in paths.into_iter().rev() {
-            let Some((file, stored)) = dead(&path) else { continue };
+            let Some((file, stored)) = dead(&path) else {
+                continue;
+            };
             let same = stored.filter(|stored| stored.spec_hash == spec_hash);
             match (same, &found) {
                 (Some(stored), None) => {
                     let probe = Arc::clone(probe);
-                    found = Some(Intent { run: stored.run, resumed: true, path, _file: file, probe });
+                    found = Some(Intent {
+                        run: stored.run,
+                        resumed: true,
+                        path,
+                        _file: file,
+                        probe,
+                    });
                 }
-                _ => std::fs::remove_file(&path).coded(Code::E0503, failed).map_err(hint)?,
+                _ => std::fs::remove_file(&path)
+                    .coded(Code::E0503, failed)
+                    .map_err(hint)?,
             }
         }
         match found {
@@ -70,14 +87,38 @@ impl Intent {
         let path = dir.join(format!("{run}.intent"));
         let failed = || format!("cannot write `{}`", path.display());
         probe.reach(Effect::Intent, Moment::Before)?;
-        let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path).coded(Code::E0503, failed).map_err(hint)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .coded(Code::E0503, failed)
+            .map_err(hint)?;
         file.lock().coded(Code::E0503, failed).map_err(hint)?;
-        let stored = Stored { run, spec_hash: spec_hash.to_owned(), started_ms: chrono::Utc::now().timestamp_millis() };
+        if !is_still(&file, &path) {
+            // Another run took the still empty file for a dead one and removed it before it was locked.
+            return Intent::begin(dir, spec_hash, probe);
+        }
+        let stored = Stored {
+            run,
+            spec_hash: spec_hash.to_owned(),
+            started_ms: chrono::Utc::now().timestamp_millis(),
+        };
         let text = serde_json::to_string(&stored).coded(Code::E9901, || "an intent does not serialise")?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).coded(Code::E0503, failed).map_err(hint)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .coded(Code::E0503, failed)
+            .map_err(hint)?;
         sync_folder(dir);
         probe.reach(Effect::Intent, Moment::After)?;
-        Ok(Intent { run, resumed: false, path, _file: file, probe: Arc::clone(probe) })
+        Ok(Intent {
+            run,
+            resumed: false,
+            path,
+            _file: file,
+            probe: Arc::clone(probe),
+        })
     }
 
     /// Nothing is left to do for a restart. Errors: `E0503`.
@@ -85,11 +126,22 @@ impl Intent {
         self.probe.reach(Effect::Done, Moment::Before)?;
         match std::fs::remove_file(&self.path) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(cause).coded(Code::E0503, || format!("cannot remove `{}`", self.path.display())).map_err(hint);
+                return Err(cause)
+                    .coded(Code::E0503, || format!("cannot remove `{}`", self.path.display()))
+                    .map_err(hint);
             }
             _ => {}
         }
         self.probe.reach(Effect::Done, Moment::After)
+    }
+}
+
+/// Whether the name still leads to the file that was opened; its owner may have closed the run meanwhile.
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 
@@ -104,6 +156,9 @@ fn dead(path: &Path) -> Option<(File, Option<Stored>)> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return None,
     }
+    if !is_still(&file, path) {
+        return None;
+    }
     let mut text = String::new();
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
@@ -113,8 +168,16 @@ fn dead(path: &Path) -> Option<(File, Option<Stored>)> {
 /// A folder name that no two pipelines share.
 pub(crate) fn folder_name(pipeline: &str) -> String {
     use sha2::{Digest, Sha256};
-    let clean: String = pipeline.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).take(40).collect();
-    let hash: String = Sha256::digest(pipeline.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let clean: String = pipeline
+        .chars()
+        .map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' })
+        .take(40)
+        .collect();
+    let hash: String = Sha256::digest(pipeline.as_bytes())
+        .iter()
+        .take(4)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     format!("{clean}-{hash}")
 }
 

@@ -128,13 +128,19 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine with these connectors.
     pub fn new(registry: Registry, resolver: Arc<dyn Resolve>, redactor: Redactor) -> Self {
-        Engine { registry, resolver, redactor }
+        Engine {
+            registry,
+            resolver,
+            redactor,
+        }
     }
 
     /// Checks, plans and describes a document without moving a row or changing anything. Errors: everything a run
     /// could find out beforehand, all at once.
     pub async fn plan(&self, spec: &PipelineSpec, options: &RunOptions) -> Result<PlanReport> {
-        report::plan(self, spec, options).await.map_err(|error| self.clean(error))
+        report::plan(self, spec, options)
+            .await
+            .map_err(|error| self.clean(error))
     }
 
     /// Runs a document to its end, retrying faults that may pass. Texts of the outcome are redacted.
@@ -154,7 +160,9 @@ impl Engine {
         options: &RunOptions,
     ) -> Result<Arc<dyn Connection>> {
         let budget = synqx_sdk::Budget::new(options.memory);
-        open::connection(self, spec, name, role, options, &budget).await.map_err(|error| self.clean(error))
+        open::connection(self, spec, name, role, options, &budget)
+            .await
+            .map_err(|error| self.clean(error))
     }
 
     /// The connectors this engine has.

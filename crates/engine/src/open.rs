@@ -50,8 +50,10 @@ pub(crate) async fn connection(
     budget: &Budget,
 ) -> Result<Arc<dyn Connection>> {
     let Some(connection) = spec.connections.get(name) else {
-        return Err(Error::new(Code::E0109, format!("there is no connection `{name}`"))
-            .with_hint(did_you_mean(name, spec.connections.keys().map(String::as_str))));
+        return Err(
+            Error::new(Code::E0109, format!("there is no connection `{name}`"))
+                .with_hint(did_you_mean(name, spec.connections.keys().map(String::as_str))),
+        );
     };
     let connector = engine.registry.get(&connection.kind)?;
     let config = engine.resolver.resolve_config(&connection.config).await?;
@@ -71,7 +73,9 @@ pub(crate) async fn connection(
 fn register_plain_secrets(engine: &Engine, config: &serde_json::Map<String, serde_json::Value>) {
     for (key, value) in config {
         match value {
-            serde_json::Value::String(text) if synqx_model::redact::is_secret_key(key) => engine.redactor.register(text),
+            serde_json::Value::String(text) if synqx_model::redact::is_secret_key(key) => {
+                engine.redactor.register(text)
+            }
             serde_json::Value::Object(inner) => register_plain_secrets(engine, inner),
             _ => {}
         }
@@ -89,10 +93,14 @@ pub(crate) async fn sources(
     let mut open = BTreeMap::new();
     let mut errors = Vec::new();
     for node in &spec.nodes {
-        let Operator::Extract(extract) = &node.operator else { continue };
+        let Operator::Extract(extract) = &node.operator else {
+            continue;
+        };
         let described = async {
             let name = connection_name(extract.from.as_deref(), extract.asset_id, &node.id)?;
-            let connection = connections.get(engine, spec, name, Role::Source, options, budget).await?;
+            let connection = connections
+                .get(engine, spec, name, Role::Source, options, budget)
+                .await?;
             describe(extract, connection, name).await
         };
         match described.await {
@@ -107,31 +115,52 @@ pub(crate) async fn sources(
 
 async fn describe(extract: &Extract, connection: Arc<dyn Connection>, name: &str) -> Result<OpenSource> {
     if extract.sync != Sync::Full {
-        return Err(Error::new(Code::E0111, "only `sync: full` is available in this release")
-            .with_hint("leave `sync` out; incremental reads and change capture come with later releases"));
+        return Err(
+            Error::new(Code::E0111, "only `sync: full` is available in this release")
+                .with_hint("leave `sync` out; incremental reads and change capture come with later releases"),
+        );
     }
     if connection.source().is_none() {
-        return Err(Error::new(Code::E0115, format!("connection `{name}` cannot be read")).with_hint("read from another connection"));
+        return Err(
+            Error::new(Code::E0115, format!("connection `{name}` cannot be read"))
+                .with_hint("read from another connection"),
+        );
     }
     let dataset = match (&extract.asset, &extract.query) {
         (Some(_), Some(_)) => {
-            return Err(Error::new(Code::E0103, "the extract has both `asset` and `query`").with_hint("keep one of them"));
+            return Err(
+                Error::new(Code::E0103, "the extract has both `asset` and `query`")
+                    .with_hint("keep one of them"),
+            );
         }
         (None, None) => {
-            return Err(Error::new(Code::E0103, "the extract names neither `asset` nor `query`")
-                .with_hint(format!("add `asset: …`; `synqx discover` lists what `{name}` has")));
+            return Err(
+                Error::new(Code::E0103, "the extract names neither `asset` nor `query`").with_hint(format!(
+                    "add `asset: …`; `synqx discover` lists what `{name}` has"
+                )),
+            );
         }
-        (asset, query) => Dataset { asset: asset.clone(), query: query.clone(), options: extract.options.clone() },
+        (asset, query) => Dataset {
+            asset: asset.clone(),
+            query: query.clone(),
+            options: extract.options.clone(),
+        },
     };
     let table = connection.describe(&dataset).await?;
-    Ok(OpenSource { connection, dataset, table, partition: extract.partition.clone() })
+    Ok(OpenSource {
+        connection,
+        dataset,
+        table,
+        partition: extract.partition.clone(),
+    })
 }
 
 /// The connection and asset of a load. Errors: `E0103`, `E0115`.
 pub(crate) fn load_target<'a>(load: &'a Load, node: &str) -> Result<(&'a str, &'a str)> {
     let name = connection_name(load.to.as_deref(), load.asset_id, node)?;
     let asset = load.asset.as_deref().ok_or_else(|| {
-        Error::new(Code::E0103, "the load names no `asset`").with_hint("add `asset: …`: a table, file or folder")
+        Error::new(Code::E0103, "the load names no `asset`")
+            .with_hint("add `asset: …`: a table, file or folder")
     })?;
     Ok((name, asset))
 }
@@ -139,8 +168,11 @@ pub(crate) fn load_target<'a>(load: &'a Load, node: &str) -> Result<(&'a str, &'
 fn connection_name<'a>(name: Option<&'a str>, asset_id: Option<i64>, node: &str) -> Result<&'a str> {
     match (name, asset_id) {
         (Some(name), _) => Ok(name),
-        (None, Some(id)) => Err(Error::new(Code::E0109, format!("asset {id} of `{node}` is known to a control plane only"))
-            .with_hint("name a connection and an asset to run from the command line")),
+        (None, Some(id)) => Err(Error::new(
+            Code::E0109,
+            format!("asset {id} of `{node}` is known to a control plane only"),
+        )
+        .with_hint("name a connection and an asset to run from the command line")),
         (None, None) => Err(Error::new(Code::E0109, format!("`{node}` names no connection"))
             .with_hint("add `from:` to an extract, `to:` to a load")),
     }

@@ -52,7 +52,12 @@ pub(crate) fn report(
         if rows == 0 || last.insert(step.clone(), rows) == Some(rows) {
             continue;
         }
-        let seconds = meter.elapsed().max(Duration::from_millis(1)).as_secs_f64().max(0.05).min(started.elapsed().as_secs_f64().max(0.05));
+        let seconds = meter
+            .elapsed()
+            .max(Duration::from_millis(1))
+            .as_secs_f64()
+            .max(0.05)
+            .min(started.elapsed().as_secs_f64().max(0.05));
         events.emit(EventKind::Progress {
             step: step.clone(),
             rows,

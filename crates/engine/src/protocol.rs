@@ -89,8 +89,16 @@ pub(crate) struct Protocol {
 impl Protocol {
     /// An attempt with so many loads, and the first thing to do.
     pub(crate) fn start(loads: usize) -> (Self, Command) {
-        let protocol = Protocol { loads: vec![LoadState::Waiting; loads], phase: Phase::Beginning, failure: None };
-        let first = if loads == 0 { Command::Execute } else { Command::Begin { load: 0 } };
+        let protocol = Protocol {
+            loads: vec![LoadState::Waiting; loads],
+            phase: Phase::Beginning,
+            failure: None,
+        };
+        let first = if loads == 0 {
+            Command::Execute
+        } else {
+            Command::Begin { load: 0 }
+        };
         (protocol, first)
     }
 
@@ -130,14 +138,21 @@ impl Protocol {
 
     fn began(&mut self, load: usize, committed: bool) -> Command {
         let asked = self.loads[load] == LoadState::Asked;
-        self.loads[load] = if committed { LoadState::Published } else { LoadState::Begun };
+        self.loads[load] = if committed {
+            LoadState::Published
+        } else {
+            LoadState::Begun
+        };
         match (asked, committed) {
             (true, true) => {
                 self.failure = None;
                 self.next_commit()
             }
             (true, false) => {
-                let error = self.failure.take().unwrap_or_else(|| Error::bug("a load was asked without a lost answer"));
+                let error = self
+                    .failure
+                    .take()
+                    .unwrap_or_else(|| Error::bug("a load was asked without a lost answer"));
                 self.unwind(error)
             }
             (false, _) => match self.loads.iter().position(|state| *state == LoadState::Waiting) {
@@ -176,8 +191,15 @@ impl Protocol {
             return Command::Abort { load };
         }
         self.phase = Phase::Ended;
-        let published = self.loads.iter().filter(|state| **state == LoadState::Published).count();
-        let error = self.failure.take().unwrap_or_else(|| Error::bug("an attempt failed without a reason"));
+        let published = self
+            .loads
+            .iter()
+            .filter(|state| **state == LoadState::Published)
+            .count();
+        let error = self
+            .failure
+            .take()
+            .unwrap_or_else(|| Error::bug("an attempt failed without a reason"));
         Command::End(Ending::Failed { error, published })
     }
 }
@@ -200,7 +222,9 @@ mod tests {
 
     /// 0–5: fine; 6: a fault; 7: a commit that publishes and loses its answer; 8: one that loses both.
     fn answer(world: &mut World, command: &Command, choice: u8) -> Observed {
-        let fault = || Observed::Failed { error: Error::new(Code::E0305, "fault") };
+        let fault = || Observed::Failed {
+            error: Error::new(Code::E0305, "fault"),
+        };
         match command {
             Command::Begin { load } if choice == 6 => {
                 world.begun[*load] = false;
@@ -208,23 +232,34 @@ mod tests {
             }
             Command::Begin { load } => {
                 world.begun[*load] = true;
-                Observed::Began { load: *load, committed: world.published[*load] }
+                Observed::Began {
+                    load: *load,
+                    committed: world.published[*load],
+                }
             }
             Command::Execute if choice == 6 => fault(),
             Command::Execute => {
                 world.written = true;
                 Observed::Written
             }
-            Command::Seal if choice == 6 => Observed::Sealed { failed: Some(Error::new(Code::E1001, "check")) },
+            Command::Seal if choice == 6 => Observed::Sealed {
+                failed: Some(Error::new(Code::E1001, "check")),
+            },
             Command::Seal => {
                 world.sealed = true;
                 Observed::Sealed { failed: None }
             }
             Command::Commit { load } => {
-                assert!(world.written && world.sealed, "a commit before everything was written and judged");
+                assert!(
+                    world.written && world.sealed,
+                    "a commit before everything was written and judged"
+                );
                 assert!(!world.published[*load], "a second commit of one load");
                 assert!(world.begun[*load], "a commit of a load that has not begun");
-                assert!(world.commits.iter().all(|before| before < load), "commits out of order");
+                assert!(
+                    world.commits.iter().all(|before| before < load),
+                    "commits out of order"
+                );
                 world.begun[*load] = false;
                 match choice {
                     6 => fault(),
@@ -233,7 +268,10 @@ mod tests {
                             world.published[*load] = true;
                             world.commits.push(*load);
                         }
-                        Observed::AnswerLost { load: *load, error: Error::new(Code::E0317, "lost") }
+                        Observed::AnswerLost {
+                            load: *load,
+                            error: Error::new(Code::E0317, "lost"),
+                        }
                     }
                     _ => {
                         world.published[*load] = true;
@@ -282,21 +320,44 @@ mod tests {
     #[test]
     fn a_lost_answer_that_did_publish_is_a_commit() {
         let (mut p, _) = Protocol::start(1);
-        p.step(Observed::Began { load: 0, committed: false });
+        p.step(Observed::Began {
+            load: 0,
+            committed: false,
+        });
         p.step(Observed::Written);
-        assert_eq!(p.step(Observed::Sealed { failed: None }), Command::Commit { load: 0 });
-        let lost = Observed::AnswerLost { load: 0, error: Error::new(Code::E0317, "lost") };
+        assert_eq!(
+            p.step(Observed::Sealed { failed: None }),
+            Command::Commit { load: 0 }
+        );
+        let lost = Observed::AnswerLost {
+            load: 0,
+            error: Error::new(Code::E0317, "lost"),
+        };
         assert_eq!(p.step(lost), Command::Begin { load: 0 });
-        assert_eq!(p.step(Observed::Began { load: 0, committed: true }), Command::Close);
+        assert_eq!(
+            p.step(Observed::Began {
+                load: 0,
+                committed: true
+            }),
+            Command::Close
+        );
     }
 
     #[test]
     fn a_failed_check_publishes_nothing() {
         let (mut p, _) = Protocol::start(2);
-        p.step(Observed::Began { load: 0, committed: false });
-        p.step(Observed::Began { load: 1, committed: false });
+        p.step(Observed::Began {
+            load: 0,
+            committed: false,
+        });
+        p.step(Observed::Began {
+            load: 1,
+            committed: false,
+        });
         p.step(Observed::Written);
-        let failed = Observed::Sealed { failed: Some(Error::new(Code::E1001, "check")) };
+        let failed = Observed::Sealed {
+            failed: Some(Error::new(Code::E1001, "check")),
+        };
         assert_eq!(p.step(failed), Command::Abort { load: 0 });
         assert_eq!(p.step(Observed::Aborted { load: 0 }), Command::Abort { load: 1 });
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use synqx_model::dag::Graph;
 use synqx_model::event::EventKind;
 use synqx_model::manifest::{CheckRecord, EdgeCount, LoadRecord, Manifest, StepKind, StepRecord};
-use synqx_model::spec::{OnFail, Operator};
+use synqx_model::spec::Operator;
 use synqx_model::{Code, Error, PipelineSpec, Result, ResultExt, RunId};
 use synqx_plan::{Meters, StepInfo, edge_name};
 
@@ -27,7 +27,12 @@ pub(crate) struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     /// Starts the clock.
     pub(crate) fn start(spec: &'a PipelineSpec, options: &'a RunOptions) -> Self {
-        Recorder { spec, options, started: Instant::now(), started_ms: chrono::Utc::now().timestamp_millis() }
+        Recorder {
+            spec,
+            options,
+            started: Instant::now(),
+            started_ms: chrono::Utc::now().timestamp_millis(),
+        }
     }
 
     /// A manifest without steps.
@@ -59,12 +64,23 @@ impl<'a> Recorder<'a> {
     }
 
     /// The end of a run: final state, last event, `run.json`.
-    pub(crate) fn finished(&self, mut manifest: Manifest, error: Option<Error>, attempts: u32, run: &RunId) -> RunOutcome {
+    pub(crate) fn finished(
+        &self,
+        mut manifest: Manifest,
+        error: Option<Error>,
+        attempts: u32,
+        run: &RunId,
+    ) -> RunOutcome {
         manifest.run = *run;
         manifest.attempts = attempts;
         manifest.seconds = self.started.elapsed().as_secs_f64();
         manifest.peak_resident = resident::peak_bytes();
-        let failing: u64 = manifest.steps.iter().flat_map(|s| &s.checks).map(|c| c.failed_rows).sum();
+        let failing: u64 = manifest
+            .steps
+            .iter()
+            .flat_map(|s| &s.checks)
+            .map(|c| c.failed_rows)
+            .sum();
         manifest.state = match &error {
             Some(error) if error.code() == Code::E0701 => "cancelled",
             Some(_) => "failed",
@@ -73,7 +89,12 @@ impl<'a> Recorder<'a> {
         }
         .to_owned();
         manifest.error = error.as_ref().map(Error::to_json);
-        let rows = manifest.steps.iter().filter(|s| s.kind == StepKind::Load).map(|s| s.rows_out).sum();
+        let rows = manifest
+            .steps
+            .iter()
+            .filter(|s| s.kind == StepKind::Load)
+            .map(|s| s.rows_out)
+            .sum();
         self.options.events.emit(EventKind::RunFinished {
             state: manifest.state.clone(),
             error: manifest.error.clone(),
@@ -88,34 +109,54 @@ impl<'a> Recorder<'a> {
         let plan = &attempt.prepared.plan;
         let mut manifest = self.empty(run);
         manifest.peak_budget = attempt.prepared.budget.peak();
-        let Ok(graph) = Graph::build(self.spec) else { return manifest };
-        manifest.steps = plan.steps.iter().map(|step| self.step(step, &graph, attempt)).collect();
-        manifest.quarantine = attempt.kept.iter().map(|kept| kept.path.display().to_string()).collect();
-        manifest.warnings = attempt.receipts.iter().flatten().flat_map(|r| r.notes.clone()).collect();
+        let Ok(graph) = Graph::build(self.spec) else {
+            return manifest;
+        };
+        manifest.steps = plan
+            .steps
+            .iter()
+            .map(|step| self.step(step, &graph, attempt))
+            .collect();
+        manifest.quarantine = attempt
+            .kept
+            .iter()
+            .map(|kept| kept.path.display().to_string())
+            .collect();
+        manifest.warnings = attempt
+            .receipts
+            .iter()
+            .flatten()
+            .flat_map(|r| r.notes.clone())
+            .collect();
         manifest
     }
 
     fn step(&self, step: &StepInfo, graph: &Graph, attempt: &Attempt<'_>) -> StepRecord {
         let meters = &attempt.prepared.plan.meters;
         let meter = meters.step(&step.node).cloned().unwrap_or_default();
-        let rows_in = self.edges(step, graph, meters);
+        let mut rows_in = self.edges(step, graph, meters);
+        if let (Some((judged, _)), [edge]) = (meter.judged(), rows_in.as_mut_slice()) {
+            edge.received = judged;
+        }
         let received: u64 = rows_in.iter().map(|edge| edge.received).sum();
         let operator = self.spec.node(&step.node).map(|n| &n.operator);
-        let mut rows_out = meter.rows();
+        let mut rows_out = meter.judged().map_or(meter.rows(), |(_, passed)| passed);
         if let Some(Operator::Switch(_)) = operator {
             rows_out = self.branch_rows(&step.node, graph, meters);
         }
         let checks = meters.checks().iter().filter(|check| check.node == step.node);
-        let has_warnings_only = |check: &CheckRecord| check.action == OnFail::Warn.as_str();
         let checks: Vec<CheckRecord> = checks
-            .map(|c| CheckRecord { check: c.check.clone(), action: c.action.as_str().to_owned(), failed_rows: c.failed() })
+            .map(|c| CheckRecord {
+                check: c.check.clone(),
+                action: c.action.as_str().to_owned(),
+                failed_rows: c.failed(),
+            })
             .collect();
-        let _ = checks.iter().all(has_warnings_only);
         let (quarantined, dropped) = (meter.quarantined(), meter.dropped());
         let may_filter = match operator {
             Some(Operator::Filter(_)) => true,
             Some(Operator::Switch(switch)) => switch.otherwise.is_none(),
-            _ => false,
+            _ => step.absorbs && meter.judged().is_none(),
         };
         let inputs_complete = step.inputs.iter().all(|input| {
             let name = input.split('.').next().unwrap_or(input);
@@ -127,10 +168,18 @@ impl<'a> Recorder<'a> {
             kind: step.kind,
             rows_out,
             bytes: meter.bytes(),
-            filtered: if may_filter { received.saturating_sub(rows_out + quarantined + dropped) } else { 0 },
-            quarantined: if step.kind == StepKind::Load { 0 } else { quarantined },
+            filtered: if may_filter && step.kind == StepKind::RowWise {
+                received.saturating_sub(rows_out + quarantined + dropped)
+            } else {
+                0
+            },
+            quarantined: if step.kind == StepKind::Load {
+                0
+            } else {
+                quarantined
+            },
             dropped,
-            source_filtered: meter.source_filtered(),
+            source_filtered: meter.source_filtered() || (step.absorbs && meter.judged().is_none()),
             partial_read: !(meter.complete() && inputs_complete),
             seconds: meter.elapsed().as_secs_f64(),
             load: load_record(&step.node, attempt),
@@ -157,14 +206,21 @@ impl<'a> Recorder<'a> {
                     (None, Some(_)) => emitted * self.reads(&input.node, &step.node, graph),
                     (None, None) => emitted,
                 };
-                EdgeCount { from: name, emitted, received }
+                EdgeCount {
+                    from: name,
+                    emitted,
+                    received,
+                }
             })
             .collect()
     }
 
     /// How often a consumer reads a node: more than once in a self-join.
     fn reads(&self, node: &str, consumer: &str, graph: &Graph) -> u64 {
-        let others = graph.consumers.get(node).map_or(0, |c| c.iter().filter(|c| *c != consumer).count());
+        let others = graph
+            .consumers
+            .get(node)
+            .map_or(0, |c| c.iter().filter(|c| *c != consumer).count());
         let uses = graph.uses.get(node).copied().unwrap_or(1);
         (uses.saturating_sub(others)).max(1) as u64
     }
@@ -174,7 +230,9 @@ impl<'a> Recorder<'a> {
         let mut seen = std::collections::BTreeMap::new();
         for (consumer, inputs) in &graph.inputs {
             for input in inputs.iter().filter(|i| i.node == switch) {
-                let rows = meters.step(&edge_name(&input.to_string(), consumer)).map_or(0, |m| m.rows());
+                let rows = meters
+                    .step(&edge_name(&input.to_string(), consumer))
+                    .map_or(0, |m| m.rows());
                 seen.insert(input.to_string(), rows);
             }
         }
@@ -204,13 +262,26 @@ fn load_record(node: &str, attempt: &Attempt<'_>) -> Option<LoadRecord> {
 
 /// Writes `run.json` and the run's own copy, atomically. Errors: `E0503`.
 pub(crate) fn write_manifest(manifest: &Manifest, state_dir: &Path) -> Result<()> {
-    let text = serde_json::to_string_pretty(manifest).coded(Code::E9901, || "a manifest does not serialise")?;
-    let own = state_dir.join("runs").join(crate::intent::folder_name(&manifest.pipeline));
-    let failed = || format!("cannot write the record of the run into `{}`", state_dir.display());
+    let text =
+        serde_json::to_string_pretty(manifest).coded(Code::E9901, || "a manifest does not serialise")?;
+    let own = state_dir
+        .join("runs")
+        .join(crate::intent::folder_name(&manifest.pipeline));
+    let failed = || {
+        format!(
+            "cannot write the record of the run into `{}`",
+            state_dir.display()
+        )
+    };
     std::fs::create_dir_all(&own).coded(Code::E0503, failed)?;
-    for path in [own.join(format!("{}.json", manifest.run)), state_dir.join("run.json")] {
+    for path in [
+        own.join(format!("{}.json", manifest.run)),
+        state_dir.join("run.json"),
+    ] {
         let staged = path.with_extension(format!("json.{}.tmp", manifest.run.short()));
-        std::fs::write(&staged, &text).and_then(|()| std::fs::rename(&staged, &path)).coded(Code::E0503, failed)?;
+        std::fs::write(&staged, &text)
+            .and_then(|()| std::fs::rename(&staged, &path))
+            .coded(Code::E0503, failed)?;
     }
     Ok(())
 }

@@ -51,21 +51,30 @@ impl std::fmt::Debug for Open {
 pub(crate) struct Kept {
     /// Where it is.
     pub(crate) path: PathBuf,
-    /// Rows in it.
-    pub(crate) rows: u64,
 }
 
 fn failed(path: &Path, cause: &dyn std::error::Error) -> Error {
-    Error::new(Code::E1002, format!("cannot write the quarantine file `{}`", path.display()))
-        .with_cause(cause)
-        .with_hint("free disk space or make the folder writable; nothing was published")
+    Error::new(
+        Code::E1002,
+        format!("cannot write the quarantine file `{}`", path.display()),
+    )
+    .with_cause(cause)
+    .with_hint("free disk space or make the folder writable; nothing was published")
 }
 
 impl Quarantine {
     /// A quarantine for one attempt of a run; leftovers of an earlier attempt of the same run are replaced.
     pub(crate) fn new(state_dir: &Path, pipeline: &str, run: RunId, probe: &Arc<dyn Probe>) -> Self {
-        let dir = state_dir.join("quarantine").join(crate::intent::folder_name(pipeline)).join(run.to_string());
-        Quarantine { dir, run, files: Mutex::default(), probe: Arc::clone(probe) }
+        let dir = state_dir
+            .join("quarantine")
+            .join(crate::intent::folder_name(pipeline))
+            .join(run.to_string());
+        Quarantine {
+            dir,
+            run,
+            files: Mutex::default(),
+            probe: Arc::clone(probe),
+        }
     }
 
     /// Makes every file durable. Errors: `E1002`.
@@ -82,7 +91,8 @@ impl Quarantine {
             file.sync_all().map_err(|e| failed(&path, &e))?;
             crate::intent::sync_folder(&self.dir);
             self.probe.reach(Effect::Quarantine, Moment::After)?;
-            kept.push(Kept { path, rows });
+            tracing::debug!(rows, "quarantine file is durable");
+            kept.push(Kept { path });
         }
         Ok(kept)
     }
@@ -98,7 +108,10 @@ impl Quarantine {
     fn append(&self, rejected: &Rejected) -> Result<()> {
         let path = self.dir.join(format!("{}.parquet", rejected.node));
         let batch = labelled(rejected, &self.run.to_string()).map_err(|e| failed(&path, &e))?;
-        let mut files = self.files.lock().map_err(|_| Error::bug("the quarantine was poisoned"))?;
+        let mut files = self
+            .files
+            .lock()
+            .map_err(|_| Error::bug("the quarantine was poisoned"))?;
         if !files.contains_key(&rejected.node) {
             std::fs::create_dir_all(&self.dir).map_err(|e| failed(&path, &e))?;
             let file = File::create(&path).map_err(|e| failed(&path, &e))?;
@@ -106,8 +119,16 @@ impl Quarantine {
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
                 .set_max_row_group_row_count(Some(65_536))
                 .build();
-            let writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(|e| failed(&path, &e))?;
-            files.insert(rejected.node.clone(), Open { path: path.clone(), rows: 0, writer });
+            let writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))
+                .map_err(|e| failed(&path, &e))?;
+            files.insert(
+                rejected.node.clone(),
+                Open {
+                    path: path.clone(),
+                    rows: 0,
+                    writer,
+                },
+            );
         }
         if let Some(open) = files.get_mut(&rejected.node) {
             open.rows += batch.num_rows() as u64;
@@ -130,11 +151,20 @@ impl RejectSink for Quarantine {
 /// The rows with their rules, node and run.
 fn labelled(rejected: &Rejected, run: &str) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let rows = rejected.rows.num_rows();
-    let mut fields: Vec<Field> = rejected.rows.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut fields: Vec<Field> = rejected
+        .rows
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.as_ref().clone())
+        .collect();
     let mut columns: Vec<ArrayRef> = rejected.rows.columns().to_vec();
     let constant = |text: &str| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
-    let extra: [(&str, ArrayRef); 3] =
-        [(RULES, Arc::new(rejected.rules.clone())), (NODE, constant(&rejected.node)), (RUN, constant(run))];
+    let extra: [(&str, ArrayRef); 3] = [
+        (RULES, Arc::new(rejected.rules.clone())),
+        (NODE, constant(&rejected.node)),
+        (RUN, constant(run)),
+    ];
     for (name, column) in extra {
         fields.push(Field::new(name, DataType::Utf8, false));
         columns.push(column);

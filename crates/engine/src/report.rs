@@ -96,7 +96,11 @@ pub(crate) async fn plan(engine: &Engine, spec: &PipelineSpec, options: &RunOpti
     });
     let fragments = prepared.plan.fragments.iter().map(|fragment| FragmentReport {
         node: fragment.node.clone(),
-        output: if matches!(fragment.output, synqx_plan::Output::Load(_)) { "load" } else { "exchange" },
+        output: if matches!(fragment.output, synqx_plan::Output::Load(_)) {
+            "load"
+        } else {
+            "exchange"
+        },
         reads: fragment.reads.clone(),
         columns: fragment
             .schema
@@ -117,7 +121,10 @@ pub(crate) async fn plan(engine: &Engine, spec: &PipelineSpec, options: &RunOpti
     let loads: Vec<_> = loads.collect();
     let mut notes = Vec::new();
     if loads.len() > 1 {
-        notes.push("loads commit one after another once all have written; there is no atomicity across destinations".to_owned());
+        notes.push(
+            "loads commit one after another once all have written; there is no atomicity across destinations"
+                .to_owned(),
+        );
     }
     Ok(PlanReport {
         pipeline: spec.key().to_owned(),

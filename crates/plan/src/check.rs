@@ -202,7 +202,14 @@ impl ExecutionPlan for CheckExec {
             let (check, sink) = (Arc::clone(&check), Arc::clone(&sink));
             async move {
                 let judged = match batch {
-                    Ok(batch) => check.judge(batch, sink.as_ref()).await,
+                    Ok(batch) => {
+                        let rows = batch.num_rows() as u64;
+                        let passed = check.judge(batch, sink.as_ref()).await;
+                        if let Ok(passed) = &passed {
+                            check.meter.judge(rows, passed.num_rows() as u64);
+                        }
+                        passed
+                    }
                     Err(error) => Err(error),
                 };
                 match judged {

@@ -91,6 +91,8 @@ pub struct StepInfo {
     pub inputs: Vec<String>,
     /// Where it runs.
     pub placement: Placement,
+    /// A condition further down may sink below this step, so the rows it removes are missing here already.
+    pub absorbs: bool,
 }
 
 impl PlanGraph {
@@ -432,7 +434,7 @@ impl Compiler<'_> {
             .order
             .iter()
             .filter_map(|id| self.spec.node(id))
-            .map(|node| step_info(node, self.graph));
+            .map(|node| step_info(node, self.spec, self.graph));
         Ok(PlanGraph {
             fragments,
             steps: steps.collect(),
@@ -460,12 +462,26 @@ impl Compiler<'_> {
     }
 }
 
+/// Whether a node further down has conditions that may sink below this one.
+fn absorbs(id: &str, spec: &PipelineSpec, graph: &Graph) -> bool {
+    let mut queue: Vec<&String> = graph.consumers.get(id).into_iter().flatten().collect();
+    while let Some(next) = queue.pop() {
+        match spec.node(next).map(|node| &node.operator) {
+            Some(Operator::Filter(_) | Operator::Sql(_) | Operator::Join(_) | Operator::Deduplicate(_)) => {
+                return true;
+            }
+            _ => queue.extend(graph.consumers.get(next).into_iter().flatten()),
+        }
+    }
+    false
+}
+
 /// The meter of what a consumer read of a shared node or branch.
 pub fn edge_name(input: &str, consumer: &str) -> String {
     format!("{input} → {consumer}")
 }
 
-fn step_info(node: &Node, graph: &Graph) -> StepInfo {
+fn step_info(node: &Node, spec: &PipelineSpec, graph: &Graph) -> StepInfo {
     let kind = match &node.operator {
         Operator::Extract(_) => StepKind::Extract,
         Operator::Load(_) => StepKind::Load,
@@ -486,12 +502,14 @@ fn step_info(node: &Node, graph: &Graph) -> StepInfo {
         | Operator::Sql(_) => StepKind::RowChanging,
     };
     let inputs = graph.inputs[&node.id].iter().map(ToString::to_string).collect();
+    let absorbs = absorbs(&node.id, spec, graph);
     StepInfo {
         node: node.id.clone(),
         operator: node.operator.word(),
         kind,
         inputs,
         placement: Placement::Engine,
+        absorbs,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct StepMeter {
     finished: AtomicU64,
     quarantined: AtomicU64,
     dropped: AtomicU64,
+    judged: AtomicU64,
+    passed: AtomicU64,
     source_filtered: AtomicBool,
     expected: AtomicU64,
     span: Mutex<Option<(Instant, Instant)>>,
@@ -47,6 +49,18 @@ impl StepMeter {
     pub fn finish(&self) {
         self.finished.fetch_add(1, Ordering::Relaxed);
         self.touch();
+    }
+
+    /// A check of this step judged rows and let some pass. Counted inside the check, where no filter can sink to.
+    pub fn judge(&self, judged: u64, passed: u64) {
+        self.judged.fetch_add(judged, Ordering::Relaxed);
+        self.passed.fetch_add(passed, Ordering::Relaxed);
+    }
+
+    /// Rows judged and rows that passed, for steps with a check.
+    pub fn judged(&self) -> Option<(u64, u64)> {
+        let judged = self.judged.load(Ordering::Relaxed);
+        (judged > 0).then(|| (judged, self.passed.load(Ordering::Relaxed)))
     }
 
     /// Rows that left the stream for the quarantine.

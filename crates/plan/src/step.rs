@@ -22,11 +22,12 @@ use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
 };
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, StatisticsArgs,
 };
 use futures::{Stream, StreamExt};
+
+use synqx_sdk::lane::visible_bytes;
 
 use crate::meter::StepMeter;
 
@@ -208,16 +209,6 @@ impl ExecutionPlan for StepExec {
         CardinalityEffect::Equal
     }
 
-    fn try_swapping_with_projection(
-        &self,
-        projection: &ProjectionExec,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        Ok(self
-            .input
-            .try_swapping_with_projection(projection)?
-            .map(|input| self.over(input)))
-    }
-
     fn gather_filters_for_pushdown(
         &self,
         _: FilterPushdownPhase,
@@ -250,7 +241,7 @@ impl Stream for Counted {
         let polled = self.input.poll_next_unpin(context);
         match &polled {
             Poll::Ready(Some(Ok(batch))) => {
-                self.meter.emit(batch.num_rows() as u64, sliced_bytes(batch));
+                self.meter.emit(batch.num_rows() as u64, visible_bytes(batch));
             }
             Poll::Ready(None) if !self.done => {
                 self.done = true;
@@ -266,13 +257,4 @@ impl RecordBatchStream for Counted {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
     }
-}
-
-/// Bytes of the rows a batch shows, not of the buffers it shares with others.
-fn sliced_bytes(batch: &RecordBatch) -> u64 {
-    batch
-        .columns()
-        .iter()
-        .map(|c| c.to_data().get_slice_memory_size().unwrap_or(0) as u64)
-        .sum()
 }

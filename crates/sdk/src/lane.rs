@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use synqx_model::{Error, Result};
@@ -105,14 +107,24 @@ pub fn spawn_reader(
     Box::pin(watched)
 }
 
-/// Bytes of memory a batch holds on to, counting a buffer shared by several columns once per column slice.
+/// Bytes of memory a batch holds on to, with everything its buffers share with others.
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
     batch.get_array_memory_size()
 }
 
+/// Bytes of the rows a batch shows: slices count their own part, views the text they point at.
+pub fn visible_bytes(batch: &RecordBatch) -> u64 {
+    let column = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8View => column.as_string_view().total_buffer_bytes_used() + 16 * column.len(),
+        DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used() + 16 * column.len(),
+        _ => column.to_data().get_slice_memory_size().unwrap_or(0),
+    };
+    batch.columns().iter().map(|c| column(c) as u64).sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::array::Int64Array;
 
     use super::*;
 

@@ -1,4 +1,6 @@
 //! The resolver as a whole: what it finds, what it refuses, and that no value leaves through anything it prints.
+//!
+//! A canary value is looked for in every text that comes out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! `synqx check`: every problem at once, in the document, its graph, its plan and its connections.
 //!
-//! Also what `doctor FILE` asks of connections. Each connection is opened once per part it plays; one that no node names
-//! is looked at as a source, because a typo in it will matter one day.
+//! Also what `doctor FILE` asks of connections. Each connection is opened once per part it plays; one that no
+//! node names is looked at as a source, because a typo in it will matter one day.
 
 use std::collections::BTreeSet;
 
@@ -36,12 +36,16 @@ pub(crate) async fn check(args: &CheckArgs, session: &Session) -> Result<u8> {
     let name = document.path.display();
     match codes.iter().min() {
         None => {
-            session.terminal.out(&format!("{} {name} can run\n", paint.good("✓")));
+            session
+                .terminal
+                .out(&format!("{} {name} can run\n", paint.good("✓")));
             Ok(0)
         }
         Some(code) => {
             let problems = plural(codes.len() as u64, "problem");
-            session.terminal.out(&format!("{} {name} cannot run: {problems}\n", paint.bad("✗")));
+            session
+                .terminal
+                .out(&format!("{} {name} cannot run: {problems}\n", paint.bad("✗")));
             Ok(*code)
         }
     }
@@ -62,7 +66,10 @@ pub(crate) struct Checked {
 pub(crate) async fn connections(engine: &Engine, spec: &PipelineSpec, options: &RunOptions) -> Vec<Checked> {
     let mut checked = Vec::new();
     for (name, role) in parts(spec) {
-        let kind = spec.connections.get(&name).map_or("?", |connection| connection.kind.as_str());
+        let kind = spec
+            .connections
+            .get(&name)
+            .map_or("?", |connection| connection.kind.as_str());
         let title = format!("{name} ({kind}, as {})", role.as_str());
         let code = role.code(Code::E0201, Code::E0301);
         let opened = match engine.connect(spec, &name, role, options).await {
@@ -73,7 +80,11 @@ pub(crate) async fn connections(engine: &Engine, spec: &PipelineSpec, options: &
             Ok(findings) => (findings, code),
             Err(error) => (vec![Finding::bad("configuration", &error)], error.code()),
         };
-        checked.push(Checked { title, findings, code });
+        checked.push(Checked {
+            title,
+            findings,
+            code,
+        });
     }
     checked
 }

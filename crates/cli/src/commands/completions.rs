@@ -1,4 +1,6 @@
 //! `synqx completions`: what a shell needs to complete verbs and options.
+//!
+//! Made by clap from the same types that read the command line.
 
 use clap::CommandFactory;
 use synqx_model::Result;

@@ -1,4 +1,6 @@
 //! `synqx connectors`: what this binary can read and write.
+//!
+//! Everything shown comes from the connectors' own specifications and configuration types.
 
 use serde_json::Value;
 use synqx_model::{Error, Result};
@@ -25,7 +27,10 @@ pub(crate) fn connectors(args: &ConnectorsArgs, session: &Session) -> Result<u8>
         (None, false) => {
             let specs: Vec<_> = registry.iter().map(AnyConnector::spec).collect();
             let list = render::connector::list(&specs, paint);
-            format!("{list}\n{}\n", paint.dim("synqx connectors KIND shows limits and configuration"))
+            format!(
+                "{list}\n{}\n",
+                paint.dim("synqx connectors KIND shows limits and configuration")
+            )
         }
     };
     session.terminal.out(&text);

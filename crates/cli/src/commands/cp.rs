@@ -1,7 +1,8 @@
 //! `synqx cp SRC DST`: a pipeline of two nodes, written by the command line.
 //!
-//! The document's identity comes from the two places, never from a password or an option, so a copy that was cut off is
-//! resumed by the same line. A target table that exists needs `--mode`; a file is replaced, as `cp` does.
+//! The document's identity comes from the two places, never from a password or an option, so a copy that was
+//! cut off is resumed by the same line. A target table that exists needs `--mode`; a file is replaced, as
+//! `cp` does.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,12 +29,19 @@ pub(crate) async fn cp(args: &CopyArgs, session: &Session) -> Result<u8> {
         (Ok(source), Ok(target)) => (source, target),
         (source, target) => {
             let errors = [source.err(), target.err()].into_iter().flatten();
-            return Err(Error::all(errors).unwrap_or_else(|| Error::bug("a place was refused without a reason")));
+            return Err(
+                Error::all(errors).unwrap_or_else(|| Error::bug("a place was refused without a reason"))
+            );
         }
     };
     let here = session::absolute(Path::new("."));
     let options = session::options(&here, &args.resources)?;
-    let secrets: BTreeMap<String, String> = source.secrets.clone().into_iter().chain(target.secrets.clone()).collect();
+    let secrets: BTreeMap<String, String> = source
+        .secrets
+        .clone()
+        .into_iter()
+        .chain(target.secrets.clone())
+        .collect();
     let engine = session.engine_with(&here, secrets)?;
     let mut spec = document(&source, &target, args);
     let mode = match args.mode {
@@ -48,8 +56,10 @@ pub(crate) async fn cp(args: &CopyArgs, session: &Session) -> Result<u8> {
             .with_hint("name its columns: `--mode upsert --key order_id`"));
     }
     if mode != WriteMode::Upsert && !(args.key.is_empty() && args.order_by.is_empty()) {
-        return Err(Error::new(Code::E0114, "`--key` and `--order-by` are for an upsert")
-            .with_hint("add `--mode upsert`, or leave them out"));
+        return Err(
+            Error::new(Code::E0114, "`--key` and `--order-by` are for an upsert")
+                .with_hint("add `--mode upsert`, or leave them out"),
+        );
     }
     if let Some(Operator::Load(load)) = spec.nodes.last_mut().map(|node| &mut node.operator) {
         load.write = mode;
@@ -58,7 +68,13 @@ pub(crate) async fn cp(args: &CopyArgs, session: &Session) -> Result<u8> {
 }
 
 fn document(source: &Place, target: &Place, args: &CopyArgs) -> PipelineSpec {
-    let node = |id: &str, operator| Node { id: id.to_owned(), name: None, operator, retry: None, timeout: None };
+    let node = |id: &str, operator| Node {
+        id: id.to_owned(),
+        name: None,
+        operator,
+        retry: None,
+        timeout: None,
+    };
     let extract = Extract {
         from: Some(SOURCE.to_owned()),
         asset: Some(source.asset.clone()),
@@ -73,8 +89,11 @@ fn document(source: &Place, target: &Place, args: &CopyArgs) -> PipelineSpec {
         create: true,
         ..Default::default()
     };
-    let connections =
-        [(SOURCE.to_owned(), source.connection.clone()), (TARGET.to_owned(), target.connection.clone())].into();
+    let connections = [
+        (SOURCE.to_owned(), source.connection.clone()),
+        (TARGET.to_owned(), target.connection.clone()),
+    ]
+    .into();
     let mut spec = PipelineSpec {
         id: None,
         name: format!("{} → {}", source.label, target.label),
@@ -84,14 +103,18 @@ fn document(source: &Place, target: &Place, args: &CopyArgs) -> PipelineSpec {
         quarantine: None,
         nodes: vec![node(SOURCE, Operator::Extract(extract))],
     };
-    let identity = PipelineSpec { nodes: Vec::new(), ..spec.clone() }.hash();
+    let identity = PipelineSpec {
+        nodes: Vec::new(),
+        ..spec.clone()
+    }
+    .hash();
     spec.id = Some(format!("cp-{}", identity.get(..16).unwrap_or(&identity)));
     spec.nodes.push(node(TARGET, Operator::Load(load)));
     spec
 }
 
-/// Without `--mode`, only a target that does not exist, or a file, may be written. Errors: `E0114`, and whatever keeps
-/// the target from being looked at.
+/// Without `--mode`, only a target that does not exist, or a file, may be written. Errors: `E0114`, and
+/// whatever keeps the target from being looked at.
 async fn refuse_existing_table(
     engine: &Engine,
     spec: &PipelineSpec,

@@ -1,4 +1,7 @@
 //! `synqx discover`: what can be read at a connection of a document, or at a path or URL.
+//!
+//! Also how `preview` opens what it shows. A path or URL becomes a document of one connection called
+//! `source`.
 
 use std::path::Path;
 
@@ -37,8 +40,14 @@ pub(crate) async fn discover(args: &DiscoverArgs, session: &Session) -> Result<u
     };
     let several = names.len() > 1;
     for name in names {
-        let connection = opened.engine.connect(&opened.spec, &name, Role::Source, &opened.options).await?;
-        let found = connection.discover(args.pattern.as_deref()).await.map_err(|e| opened.engine.clean(e))?;
+        let connection = opened
+            .engine
+            .connect(&opened.spec, &name, Role::Source, &opened.options)
+            .await?;
+        let found = connection
+            .discover(args.pattern.as_deref())
+            .await
+            .map_err(|e| opened.engine.clean(e))?;
         let mut out = String::new();
         if args.json {
             for asset in &found {
@@ -69,7 +78,9 @@ fn table(found: &[Asset], session: &Session) -> String {
             kind(asset.kind).to_owned(),
             asset.rows.map_or(String::new(), count),
             asset.bytes.map_or(String::new(), human_bytes),
-            asset.comment.as_deref().map_or(String::new(), |text| cut(&text.replace('\n', " "), LONGEST_COMMENT)),
+            asset.comment.as_deref().map_or(String::new(), |text| {
+                cut(&text.replace('\n', " "), LONGEST_COMMENT)
+            }),
         ]);
     }
     table.render(paint)
@@ -99,7 +110,11 @@ pub(super) fn open_document(path: &Path, session: &Session) -> Result<Opened> {
     let document = document::load(Some(path))?;
     let engine = session.engine(&session::absolute(&document.base_dir))?;
     let options = session::options(&document.base_dir, &one_off())?;
-    Ok(Opened { engine, spec: document.spec, options })
+    Ok(Opened {
+        engine,
+        spec: document.spec,
+        options,
+    })
 }
 
 /// Opens a path or URL for one-off work; also its asset. The connection is called `source`.
@@ -109,7 +124,14 @@ pub(super) fn open_place(text: &str, wanted: Wanted, session: &Session) -> Resul
     let engine = session.engine_with(&here, place.secrets)?;
     let options = session::options(&here, &one_off())?;
     let spec = one_connection(place.label, place.connection);
-    Ok((Opened { engine, spec, options }, place.asset))
+    Ok((
+        Opened {
+            engine,
+            spec,
+            options,
+        },
+        place.asset,
+    ))
 }
 
 /// The error for a connection the document does not have.
@@ -119,7 +141,11 @@ pub(super) fn unknown_connection(spec: &PipelineSpec, name: &str) -> Error {
 }
 
 fn one_off() -> Resources {
-    Resources { memory: "512MiB".to_owned(), parallel: 1, state: None }
+    Resources {
+        memory: "512MiB".to_owned(),
+        parallel: 1,
+        state: None,
+    }
 }
 
 fn one_connection(name: String, connection: ConnectionSpec) -> PipelineSpec {

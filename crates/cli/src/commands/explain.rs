@@ -1,4 +1,6 @@
 //! `synqx explain`: the page of an error code, or the list of all codes.
+//!
+//! The pages are docs/errors, compiled in; this finds the right one and shows it on a terminal.
 
 use synqx_model::nearest::nearest;
 use synqx_model::{Code, Error, Result, explain::page};
@@ -19,7 +21,11 @@ pub(crate) fn explain(args: &ExplainArgs, session: &Session) -> Result<u8> {
         None => {
             let mut table = Table::new(&["CODE", "SITUATION", ">EXIT"]);
             for code in Code::ALL {
-                table.row([paint.name(code.as_str()), code.title().to_owned(), code.exit().to_string()]);
+                table.row([
+                    paint.name(code.as_str()),
+                    code.title().to_owned(),
+                    code.exit().to_string(),
+                ]);
             }
             table.render(paint)
         }
@@ -33,10 +39,15 @@ fn unknown(text: &str) -> Error {
     let error = Error::new(Code::E0114, format!("there is no error code `{text}`"));
     let word = text.trim().to_lowercase();
     let number = nearest(text.trim(), Code::ALL.iter().map(|code| code.as_str()));
-    let titled = Code::ALL.iter().find(|code| word.len() > 2 && code.title().to_lowercase().contains(&word));
+    let titled = Code::ALL
+        .iter()
+        .find(|code| word.len() > 2 && code.title().to_lowercase().contains(&word));
     match (number, titled) {
         (Some(code), _) => error.with_hint(format!("did you mean `{code}`? `synqx explain` lists all")),
-        (None, Some(code)) => error.with_hint(format!("`{code}` is \"{}\"; `synqx explain` lists all", code.title())),
+        (None, Some(code)) => error.with_hint(format!(
+            "`{code}` is \"{}\"; `synqx explain` lists all",
+            code.title()
+        )),
         (None, None) => error.with_hint("`synqx explain` lists all codes"),
     }
 }

@@ -36,7 +36,8 @@ pub(crate) async fn flow(
         let record = options.state_dir.join("run.json");
         let record = record.is_file().then_some(record);
         let here = crate::session::absolute(Path::new("."));
-        let text = render::summary::render(&outcome.manifest, record.as_deref(), &here, session.terminal.err_paint);
+        let (manifest, paint) = (&outcome.manifest, session.terminal.err_paint);
+        let text = render::summary::render(&spec.name, manifest, record.as_deref(), &here, paint);
         session.terminal.err(&text);
     }
     match outcome.error {

@@ -1,7 +1,8 @@
-//! `synqx internal gen`: the part of docs/reference that is made from the program, so that it cannot disagree with it.
+//! `synqx internal gen`: the part of docs/reference that is made from the program, so that it cannot disagree
+//! with it.
 //!
-//! Writes the same bytes on every machine: no dates, no terminal width, sorted. `--check` compares and names what is
-//! stale; `cargo x gen --check` runs it in CI.
+//! Writes the same bytes on every machine: no dates, no terminal width, sorted. `--check` compares and names
+//! what is stale; `cargo x gen --check` runs it in CI.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,13 +29,21 @@ pub(crate) fn generate(out: &Path, check: bool, session: &Session) -> Result<u8>
             .map(|(name, _)| name)
             .collect();
         if stale.is_empty() {
-            session.terminal.out(&format!("{} generated files are current\n", files.len()));
+            session
+                .terminal
+                .out(&format!("{} generated files are current\n", files.len()));
             return Ok(0);
         }
-        let names: Vec<String> = stale.iter().map(|name| out.join(name).display().to_string()).collect();
-        return Err(Error::new(Code::E0114, format!("{} generated files are not current", names.len()))
-            .with_detail(names.join("\n"))
-            .with_hint("run `cargo x gen` and commit what it writes"));
+        let names: Vec<String> = stale
+            .iter()
+            .map(|name| out.join(name).display().to_string())
+            .collect();
+        return Err(Error::new(
+            Code::E0114,
+            format!("{} generated files are not current", names.len()),
+        )
+        .with_detail(names.join("\n"))
+        .with_hint("run `cargo x gen` and commit what it writes"));
     }
     for (name, text) in &files {
         let path = out.join(name);
@@ -52,9 +61,15 @@ pub(crate) fn generate(out: &Path, check: bool, session: &Session) -> Result<u8>
 
 fn files() -> Result<Files> {
     let mut files = Files::new();
-    files.insert("pipeline.schema.json".to_owned(), pretty(&synqx_model::spec::json_schema())?);
+    files.insert(
+        "pipeline.schema.json".to_owned(),
+        pretty(&synqx_model::spec::json_schema())?,
+    );
     for connector in session::registry().iter() {
-        files.insert(format!("connectors/{}.schema.json", connector.kind()), pretty(&connector.config_schema())?);
+        files.insert(
+            format!("connectors/{}.schema.json", connector.kind()),
+            pretty(&connector.config_schema())?,
+        );
     }
     files.insert("connectors.md".to_owned(), connectors());
     files.insert("errors.md".to_owned(), errors());
@@ -77,13 +92,20 @@ fn connectors() -> String {
         let spec = connector.spec();
         let shown = crate::render::connector::show(&spec, &connector.config_schema(), Paint::off());
         let body = shown.splitn(3, '\n').nth(2).unwrap_or_default();
-        out.push_str(&format!("\n## {} (`{}`)\n\n{}.\n\n```text\n{}\n```\n", spec.title, spec.kind, spec.summary, body.trim_matches('\n')));
+        out.push_str(&format!(
+            "\n## {} (`{}`)\n\n{}.\n\n```text\n{}\n```\n",
+            spec.title,
+            spec.kind,
+            spec.summary,
+            body.trim_matches('\n')
+        ));
     }
     out
 }
 
 fn errors() -> String {
-    let mut out = format!("# Error codes\n\n{MADE}\n| code | situation | exit | try again |\n|---|---|---|---|\n");
+    let mut out =
+        format!("# Error codes\n\n{MADE}\n| code | situation | exit | try again |\n|---|---|---|---|\n");
     for code in Code::ALL {
         out.push_str(&format!(
             "| [{code}](../errors/{code}.md) | {} | {} | {} |\n",
@@ -135,12 +157,21 @@ fn command_line() -> String {
     out.push_str(&format!("\n## synqx\n\n```text\n{}\n```\n", help(&mut command)));
     let verbs = command.get_subcommands_mut().filter(|verb| !verb.is_hide_set());
     for verb in verbs {
-        out.push_str(&format!("\n## synqx {}\n\n```text\n{}\n```\n", verb.get_name().to_owned(), help(verb)));
+        out.push_str(&format!(
+            "\n## synqx {}\n\n```text\n{}\n```\n",
+            verb.get_name().to_owned(),
+            help(verb)
+        ));
     }
     out
 }
 
 fn help(command: &mut clap::Command) -> String {
     let text = command.clone().term_width(100).render_long_help().to_string();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim_end()
+        .to_owned()
 }

@@ -1,4 +1,6 @@
 //! `synqx init`: a pipeline that runs, to start from. Files that exist are never touched.
+//!
+//! The example reads and writes files, so it needs no server; the tests of this crate run it.
 
 use std::path::Path;
 
@@ -64,12 +66,18 @@ pub(crate) fn init(args: &InitArgs, session: &Session) -> Result<u8> {
         ("input/orders.csv", ORDERS),
         ("input/customers.csv", CUSTOMERS),
     ];
-    let there: Vec<&str> =
-        files.iter().map(|(name, _)| *name).filter(|name| args.dir.join(name).exists()).collect();
+    let there: Vec<&str> = files
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| args.dir.join(name).exists())
+        .collect();
     if !there.is_empty() {
-        return Err(Error::new(Code::E0114, format!("`{}` exists already", args.dir.join(there[0]).display()))
-            .with_detail("Nothing was written.")
-            .with_hint("name another folder: `synqx init my_pipeline`"));
+        return Err(Error::new(
+            Code::E0114,
+            format!("`{}` exists already", args.dir.join(there[0]).display()),
+        )
+        .with_detail("Nothing was written.")
+        .with_hint("name another folder: `synqx init my_pipeline`"));
     }
     for (name, text) in files {
         let path = args.dir.join(name);
@@ -79,24 +87,38 @@ pub(crate) fn init(args: &InitArgs, session: &Session) -> Result<u8> {
     let paint = session.terminal.out_paint;
     let mut out = String::new();
     for (name, _) in files {
-        out.push_str(&format!("{} {}\n", paint.good("wrote"), args.dir.join(name).display()));
+        out.push_str(&format!(
+            "{} {}\n",
+            paint.good("wrote"),
+            args.dir.join(name).display()
+        ));
     }
     out.push_str("\nNext:\n");
     if args.dir != Path::new(".") {
-        out.push_str(&format!("  {}\n", paint.name(&format!("cd {}", args.dir.display()))));
+        out.push_str(&format!(
+            "  {}\n",
+            paint.name(&format!("cd {}", args.dir.display()))
+        ));
     }
     for (command, what) in [
         ("synqx plan", "what a run will do"),
         ("synqx run", "run it"),
         ("synqx preview output/orders_by_country.csv", "look at the result"),
     ] {
-        out.push_str(&format!("  {}  {}\n", paint.name(&format!("{command:<43}")), paint.dim(what)));
+        out.push_str(&format!(
+            "  {}  {}\n",
+            paint.name(&format!("{command:<43}")),
+            paint.dim(what)
+        ));
     }
     session.terminal.out(&out);
     Ok(0)
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).coded(Code::E0114, || format!("cannot make the folder `{}`", folder.display()))
+    std::fs::create_dir_all(folder)
+        .coded(Code::E0114, || {
+            format!("cannot make the folder `{}`", folder.display())
+        })
         .map_err(|error| error.with_hint("name a folder that can be written"))
 }

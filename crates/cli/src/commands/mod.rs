@@ -1,6 +1,8 @@
-//! One file per verb. A verb reads its arguments, asks the engine or a connection, and hands facts to `render`.
+//! One file per verb. A verb reads its arguments, asks the engine or a connection, and hands facts to
+//! `render`.
 //!
-//! Every verb returns the process's exit code or an error, whose code decides it. `flow` is what `run` and `cp` share.
+//! Every verb returns the process's exit code or an error, whose code decides it. `flow` is what `run` and
+//! `cp` share.
 
 mod check;
 mod completions;

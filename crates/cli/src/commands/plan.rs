@@ -1,4 +1,6 @@
 //! `synqx plan`: what a run would do. Nothing is changed anywhere.
+//!
+//! The engine makes the report; this prints it as words or as JSON.
 
 use synqx_model::{Error, Result};
 

@@ -1,4 +1,6 @@
 //! `synqx run`: a document from its first row to its last commit.
+//!
+//! Reads the document and the options; what happens then is `flow`, which `cp` shares.
 
 use synqx_model::Result;
 

@@ -1,6 +1,7 @@
 //! An error as a person sees it: number, node, message, then detail, hint and where to read more.
 //!
-//! Several errors found together are all shown. `synqx explain` is offered once per code, below its first error.
+//! Several errors found together are all shown. `synqx explain` is offered once per code, below its first
+//! error.
 
 use synqx_model::Error;
 
@@ -14,7 +15,10 @@ pub(crate) fn render(error: &Error, verbose: bool, paint: Paint) -> String {
         out.push_str(&render_one(one, verbose, paint));
         let last_of_code = !error.iter().skip(i + 1).any(|later| later.code() == one.code());
         if last_of_code {
-            out.push_str(&format!("  {}\n", paint.dim(&format!("synqx explain {}", one.code()))));
+            out.push_str(&format!(
+                "  {}\n",
+                paint.dim(&format!("synqx explain {}", one.code()))
+            ));
         }
     }
     if count > 1 {
@@ -43,7 +47,11 @@ fn render_one(error: &Error, verbose: bool, paint: Paint) -> String {
 /// `  hint: text`, further lines indented below the first.
 fn labelled(word: &str, text: &str, paint: Paint) -> String {
     let mut lines = text.lines();
-    let mut out = format!("  {} {}\n", paint.warn(&format!("{word}:")), lines.next().unwrap_or_default());
+    let mut out = format!(
+        "  {} {}\n",
+        paint.warn(&format!("{word}:")),
+        lines.next().unwrap_or_default()
+    );
     for line in lines {
         out.push_str(&format!("  {}  {line}\n", " ".repeat(word.len())));
     }
@@ -58,7 +66,9 @@ mod tests {
 
     #[test]
     fn shows_every_error_and_each_page_once() {
-        let first = Error::new(Code::E0102, "unknown key `a`").with_hint("did you mean `b`?").at_node("n");
+        let first = Error::new(Code::E0102, "unknown key `a`")
+            .with_hint("did you mean `b`?")
+            .at_node("n");
         let second = Error::new(Code::E0102, "unknown key `c`").with_detail("Two.\nLines.");
         let text = render(&Error::all([first, second]).expect("two"), false, Paint::off());
         assert_eq!(

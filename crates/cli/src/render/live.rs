@@ -1,7 +1,8 @@
 //! The live table of a run: one line per step, made from events and the time.
 //!
-//! `Board` only remembers what events said; `lines` turns it into text for any moment, so tests need no terminal and no
-//! clock. Drawing in place is `display`'s. Rates are of the whole step so far, which is what a person can add up.
+//! `Board` only remembers what events said; `lines` turns it into text for any moment, so tests need no
+//! terminal and no clock. Drawing in place is `display`'s. Rates are of the whole step so far, which is what
+//! a person can add up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,21 +36,28 @@ struct Step {
 pub(crate) struct Board {
     title: String,
     operators: BTreeMap<String, String>,
-    /// Step → the loads that its rows reach.
-    feeds: BTreeMap<String, BTreeSet<String>>,
+    /// Step → the steps that read it.
+    consumers: BTreeMap<String, Vec<String>>,
     steps: Vec<Step>,
     attempt: u32,
     over: bool,
 }
 
 impl Board {
-    /// A board for a pipeline whose nodes have these operators and feed these loads.
+    /// A board for a pipeline whose nodes have these operators and these consumers.
     pub(crate) fn new(
         title: impl Into<String>,
         operators: BTreeMap<String, String>,
-        feeds: BTreeMap<String, BTreeSet<String>>,
+        consumers: BTreeMap<String, Vec<String>>,
     ) -> Self {
-        Board { title: title.into(), operators, feeds, steps: Vec::new(), attempt: 1, over: false }
+        Board {
+            title: title.into(),
+            operators,
+            consumers,
+            steps: Vec::new(),
+            attempt: 1,
+            over: false,
+        }
     }
 
     /// Takes a fact in. `now` is the time since the start.
@@ -72,7 +80,13 @@ impl Board {
                 }
                 self.settle(now);
             }
-            EventKind::Progress { step, rows, bytes, rows_per_s, expected_rows } => {
+            EventKind::Progress {
+                step,
+                rows,
+                bytes,
+                rows_per_s,
+                expected_rows,
+            } => {
                 let step = self.step(step);
                 (step.rows, step.bytes, step.rows_per_s) = (*rows, *bytes, *rows_per_s);
                 step.expected = *expected_rows;
@@ -86,19 +100,31 @@ impl Board {
         }
     }
 
-    /// A step is done when every load its rows reach has written them all; nobody says so in an event.
+    /// A step is done when every step that reads it has all its rows; nobody says so in an event.
     fn settle(&mut self, now: Duration) {
-        let has_all = |step: &Step| {
-            use StepState::{Committing, Skipped, Succeeded, Written};
-            matches!(step.state, Written | Committing | Succeeded | Skipped)
-        };
-        let written: BTreeSet<String> = self.steps.iter().filter(|s| has_all(s)).map(|s| s.name.clone()).collect();
-        for step in &mut self.steps {
-            let Some(loads) = self.feeds.get(&step.name).filter(|loads| !loads.is_empty()) else { continue };
-            if matches!(step.state, StepState::Waiting | StepState::Running) && loads.is_subset(&written) {
-                step.state = StepState::Succeeded;
-                step.ended.get_or_insert(now);
-            }
+        loop {
+            let has_all: BTreeSet<&str> = self
+                .steps
+                .iter()
+                .filter(|s| s.has_all())
+                .map(|s| s.name.as_str())
+                .collect();
+            let is_done = |step: &Step| {
+                let readers = self
+                    .consumers
+                    .get(&step.name)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                matches!(step.state, StepState::Waiting | StepState::Running)
+                    && !readers.is_empty()
+                    && readers.iter().all(|reader| has_all.contains(reader.as_str()))
+            };
+            let Some(at) = self.steps.iter().position(is_done) else {
+                return;
+            };
+            let step = &mut self.steps[at];
+            step.state = StepState::Succeeded;
+            step.ended.get_or_insert(now);
         }
     }
 
@@ -130,7 +156,12 @@ impl Board {
     /// Title, headings, one line per step, and a line about the run.
     pub(crate) fn lines(&self, now: Duration, paint: Paint) -> Vec<String> {
         let longest = |text: fn(&Step) -> &str, least: usize| {
-            self.steps.iter().map(|step| text(step).chars().count()).max().unwrap_or(0).clamp(least, LONGEST_NAME)
+            self.steps
+                .iter()
+                .map(|step| text(step).chars().count())
+                .max()
+                .unwrap_or(0)
+                .clamp(least, LONGEST_NAME)
         };
         let (names, operators) = (longest(|s| &s.name, 4), longest(|s| &s.operator, 8));
         let heading = format!(
@@ -150,7 +181,12 @@ impl Board {
     }
 
     fn headline(&self, now: Duration, paint: Paint) -> String {
-        let read: u64 = self.steps.iter().filter(|s| s.operator == "extract").map(|s| s.rows).sum();
+        let read: u64 = self
+            .steps
+            .iter()
+            .filter(|s| s.operator == "extract")
+            .map(|s| s.rows)
+            .sum();
         let mut text = format!("{}  {}", paint.bold(&self.title), paint.dim(&time(now)));
         if read > 0 {
             text.push_str(&paint.dim(&format!(", {} read", plural(read, "row"))));
@@ -165,10 +201,27 @@ impl Board {
     pub(crate) fn change(&self, event: &EventKind, now: Duration) -> Option<String> {
         let at = format!("{:>7}", time(now));
         Some(match event {
-            EventKind::RunStarted { pipeline, attempt, resumed, steps } => {
-                let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                let resumed = if *resumed { ", resumes an interrupted run" } else { "" };
-                format!("{at}  {pipeline}: {}{again}{resumed}", plural(steps.len() as u64, "step"))
+            EventKind::RunStarted {
+                attempt,
+                resumed,
+                steps,
+                ..
+            } => {
+                let again = if *attempt > 1 {
+                    format!(", attempt {attempt}")
+                } else {
+                    String::new()
+                };
+                let resumed = if *resumed {
+                    ", resumes an interrupted run"
+                } else {
+                    ""
+                };
+                format!(
+                    "{at}  {}: {}{again}{resumed}",
+                    self.title,
+                    plural(steps.len() as u64, "step")
+                )
             }
             EventKind::StepState { step, state } => {
                 let known = self.steps.iter().find(|s| s.name == *step);
@@ -177,8 +230,16 @@ impl Board {
                 });
                 format!("{at}  {step} {}{rows}", word(*state))
             }
-            EventKind::Check { step, check, failed_rows, action } if *failed_rows > 0 => {
-                format!("{at}  {step} {} failed `{check}`: {action}", plural(*failed_rows, "row"))
+            EventKind::Check {
+                step,
+                check,
+                failed_rows,
+                action,
+            } if *failed_rows > 0 => {
+                format!(
+                    "{at}  {step} {} failed `{check}`: {action}",
+                    plural(*failed_rows, "row")
+                )
             }
             _ => return None,
         })
@@ -186,6 +247,12 @@ impl Board {
 }
 
 impl Step {
+    /// Whether no more rows will reach it.
+    fn has_all(&self) -> bool {
+        use StepState::{Committing, Skipped, Succeeded, Written};
+        matches!(self.state, Written | Committing | Succeeded | Skipped)
+    }
+
     fn line(&self, names: usize, operators: usize, now: Duration, over: bool, paint: Paint) -> String {
         let frame = FRAMES[(now.as_millis() / 120) as usize % FRAMES.len()];
         let state = word(self.state);
@@ -214,9 +281,14 @@ impl Step {
 
     /// Elapsed, and what is left where the number of rows is known beforehand.
     fn clock(&self, now: Duration) -> String {
-        let Some(began) = self.began else { return String::new() };
+        let Some(began) = self.began else {
+            return String::new();
+        };
         let elapsed = self.ended.unwrap_or(now).saturating_sub(began);
-        match self.expected.filter(|expected| *expected > self.rows && self.rows > 0) {
+        match self
+            .expected
+            .filter(|expected| *expected > self.rows && self.rows > 0)
+        {
             Some(expected) if self.state == StepState::Running && elapsed > Duration::from_secs(1) => {
                 let share = self.rows as f64 / expected as f64;
                 let left = elapsed.mul_f64((1.0 - share) / share);
@@ -250,7 +322,7 @@ mod tests {
         let mut board = Board::new(
             "demo",
             operators.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
-            [("flights".to_owned(), ["out".to_owned()].into())].into(),
+            [("flights".to_owned(), vec!["out".to_owned()])].into(),
         );
         board.apply(
             &EventKind::RunStarted {
@@ -274,34 +346,65 @@ mod tests {
             rows_per_s: 125_000,
             expected_rows: Some(1_000_000),
         };
-        board.apply(&EventKind::StepState { step: "flights".into(), state: StepState::Running }, Duration::ZERO);
+        board.apply(
+            &EventKind::StepState {
+                step: "flights".into(),
+                state: StepState::Running,
+            },
+            Duration::ZERO,
+        );
         board.apply(&progress, Duration::from_secs(2));
         let lines = board.lines(Duration::from_secs(2), Paint::off());
         assert_eq!(lines[0], "demo  2.0s, 250,000 rows read");
-        assert!(lines[2].contains("250,000     3.0 MiB   125.0k/s  2.0s, 25%, 6.0s left"), "{}", lines[2]);
+        assert!(
+            lines[2].contains("250,000     3.0 MiB   125.0k/s  2.0s, 25%, 6.0s left"),
+            "{}",
+            lines[2]
+        );
         assert_eq!(lines[3], "· out      load      waiting");
     }
 
     #[test]
-    fn a_step_is_done_when_its_loads_have_its_rows() {
+    fn a_step_is_done_when_its_readers_have_its_rows() {
         let mut board = board();
-        board.apply(&EventKind::StepState { step: "out".into(), state: StepState::Written }, Duration::from_secs(1));
+        board.apply(
+            &EventKind::StepState {
+                step: "out".into(),
+                state: StepState::Written,
+            },
+            Duration::from_secs(1),
+        );
         let lines = board.lines(Duration::from_secs(2), Paint::off());
-        assert!(lines[2].starts_with("✓ flights") && lines[3].starts_with("◆ out"), "{lines:?}");
+        assert!(
+            lines[2].starts_with("✓ flights") && lines[3].starts_with("◆ out"),
+            "{lines:?}"
+        );
     }
 
     #[test]
     fn every_change_of_state_is_a_line_elsewhere() {
         let mut board = board();
-        let event = EventKind::StepState { step: "out".into(), state: StepState::Succeeded };
+        let event = EventKind::StepState {
+            step: "out".into(),
+            state: StepState::Succeeded,
+        };
         board.apply(&event, Duration::from_secs(3));
-        assert_eq!(board.change(&event, Duration::from_secs(3)).as_deref(), Some("   3.0s  out done"));
+        assert_eq!(
+            board.change(&event, Duration::from_secs(3)).as_deref(),
+            Some("   3.0s  out done")
+        );
     }
 
     #[test]
     fn a_second_attempt_begins_anew() {
         let mut board = board();
-        board.apply(&EventKind::StepState { step: "out".into(), state: StepState::Failed }, Duration::ZERO);
+        board.apply(
+            &EventKind::StepState {
+                step: "out".into(),
+                state: StepState::Failed,
+            },
+            Duration::ZERO,
+        );
         let again = EventKind::RunStarted {
             pipeline: "demo".into(),
             attempt: 2,
@@ -310,6 +413,9 @@ mod tests {
         };
         board.apply(&again, Duration::from_secs(1));
         let lines = board.lines(Duration::from_secs(1), Paint::off());
-        assert!(lines[0].ends_with("attempt 2") && lines[3].contains("waiting"), "{lines:?}");
+        assert!(
+            lines[0].ends_with("attempt 2") && lines[3].contains("waiting"),
+            "{lines:?}"
+        );
     }
 }

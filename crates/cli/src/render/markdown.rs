@@ -1,7 +1,7 @@
 //! A Markdown page on a terminal: headings bold, code indented and coloured, links as their text.
 //!
-//! Made for the pages in docs/errors, which use headings, lists, fenced code, tables and inline code. Without colours
-//! the page stays readable text; nothing is re-wrapped.
+//! Made for the pages in docs/errors, which use headings, lists, fenced code, tables and inline code. Without
+//! colours the page stays readable text; nothing is re-wrapped.
 
 use super::paint::Paint;
 
@@ -33,7 +33,11 @@ fn inline(line: &str, paint: Paint) -> String {
     while let Some(at) = rest.find(['`', '[']) {
         out.push_str(&rest[..at]);
         let tail = &rest[at..];
-        let taken = if tail.starts_with('`') { code(tail, paint) } else { link(tail) };
+        let taken = if tail.starts_with('`') {
+            code(tail, paint)
+        } else {
+            link(tail)
+        };
         let (text, length) = taken.unwrap_or_else(|| (tail[..1].to_owned(), 1));
         out.push_str(&text);
         rest = &tail[length..];
@@ -46,7 +50,11 @@ fn inline(line: &str, paint: Paint) -> String {
 fn code(tail: &str, paint: Paint) -> Option<(String, usize)> {
     let end = tail[1..].find('`')?;
     let text = &tail[1..=end];
-    let shown = if paint == Paint::off() { format!("`{text}`") } else { paint.name(text) };
+    let shown = if paint == Paint::off() {
+        format!("`{text}`")
+    } else {
+        paint.name(text)
+    };
     Some((shown, end + 2))
 }
 
@@ -58,7 +66,11 @@ fn link(tail: &str) -> Option<(String, usize)> {
     if text.contains('[') {
         return None;
     }
-    let shown = if address.contains("://") { format!("{text} ({address})") } else { text.to_owned() };
+    let shown = if address.contains("://") {
+        format!("{text} ({address})")
+    } else {
+        text.to_owned()
+    };
     Some((shown, end + 1))
 }
 
@@ -69,7 +81,10 @@ mod tests {
     #[test]
     fn shows_text_code_and_links() {
         let page = "# E1: `x`\n\nSee [E2](E2.md) and `a [b]`.\n\n```yaml\nk: [v]\n```\n- [ ] open\n";
-        assert_eq!(render(page, Paint::off()), "E1: `x`\n\nSee E2 and `a [b]`.\n\n    k: [v]\n- [ ] open\n");
+        assert_eq!(
+            render(page, Paint::off()),
+            "E1: `x`\n\nSee E2 and `a [b]`.\n\n    k: [v]\n- [ ] open\n"
+        );
         assert!(render(page, Paint::on()).contains("\x1b[36ma [b]\x1b[0m"));
     }
 }

@@ -1,7 +1,7 @@
 //! Texts that people read: pure functions from facts to strings, so that tests can look at every word.
 //!
-//! `paint` and `number` are the alphabet, `table` aligns, the others show one thing each. Nothing here prints or asks
-//! the world outside; time and terminal width are arguments.
+//! `paint` and `number` are the alphabet, `table` aligns, the others show one thing each. Nothing here prints
+//! or asks the world outside; time and terminal width are arguments.
 
 pub(crate) mod check;
 pub(crate) mod connector;

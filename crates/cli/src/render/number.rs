@@ -48,9 +48,15 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         assert_eq!([plural(1, "row"), plural(2, "row")], ["1 row", "2 rows"]);
-        assert_eq!([rate(950), rate(12_345), rate(1_250_000)], ["950/s", "12.3k/s", "1.2M/s"]);
+        assert_eq!(
+            [rate(950), rate(12_345), rate(1_250_000)],
+            ["950/s", "12.3k/s", "1.2M/s"]
+        );
         let times = [300, 12_400, 245_000, 7_620_000].map(|ms| time(Duration::from_millis(ms)));
         assert_eq!(times, ["0.3s", "12.4s", "4m 05s", "2h 07m"]);
     }

@@ -1,6 +1,8 @@
-//! Colours, few and with one meaning each: green is well, yellow asks for attention, red is an error, cyan is a name.
+//! Colours, few and with one meaning each: green is well, yellow asks for attention, red is an error, cyan is
+//! a name.
 //!
-//! A `Paint` is on or off for one stream. Off, every method returns the text unchanged, so renderers need no branches.
+//! A `Paint` is on or off for one stream. Off, every method returns the text unchanged, so renderers need no
+//! branches.
 
 /// Paints texts, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,11 @@ impl Paint {
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.0 && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.0 && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {

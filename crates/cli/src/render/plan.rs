@@ -1,7 +1,8 @@
 //! `synqx plan` in words: layers, steps, what each source is asked for, what each load will do.
 //!
-//! The order is that of a reader's questions: what runs, what leaves the sources, what happens to the targets. Every
-//! sentence of a note is shown; long lists of columns and partitions are counted and cut unless `verbose`.
+//! The order is that of a reader's questions: what runs, what leaves the sources, what happens to the
+//! targets. Every sentence of a note is shown; long lists of columns and partitions are counted and cut
+//! unless `verbose`.
 
 use synqx_engine::{LoadReport, Placement, PlanReport, SourceReport};
 use synqx_model::ByteSize;
@@ -21,7 +22,11 @@ pub(crate) fn render(report: &PlanReport, verbose: bool, paint: Paint) -> String
     let mut out = format!(
         "{} {}\n",
         paint.bold(&report.pipeline),
-        paint.dim(&format!("document {hash}, {} of memory, {}", ByteSize(report.memory), plural(report.parallel as u64, "stream"))),
+        paint.dim(&format!(
+            "document {hash}, {} of memory, {}",
+            ByteSize(report.memory),
+            plural(report.parallel as u64, "stream")
+        )),
     );
     out.push_str(&heading("Layers", paint));
     for (i, layer) in report.layers.iter().enumerate() {
@@ -33,7 +38,9 @@ pub(crate) fn render(report: &PlanReport, verbose: bool, paint: Paint) -> String
     for source in &report.sources {
         out.push_str(&source_block(source, verbose, paint));
     }
-    let fragments: Vec<String> = (0..report.fragments.len()).filter_map(|at| stream(report, at, verbose, paint)).collect();
+    let fragments: Vec<String> = (0..report.fragments.len())
+        .filter_map(|at| stream(report, at, verbose, paint))
+        .collect();
     if !fragments.is_empty() {
         out.push_str(&heading("Streams", paint));
         out.extend(fragments);
@@ -110,7 +117,10 @@ fn source_block(source: &SourceReport, verbose: bool, paint: Paint) -> String {
     );
     out.push_str(&fact("columns", &columns, paint));
     let exact = source.exact.iter().map(|p| format!("{p} (by the source)"));
-    let superset = source.superset.iter().map(|p| format!("{p} (by the source as far as it can, and again here)"));
+    let superset = source
+        .superset
+        .iter()
+        .map(|p| format!("{p} (by the source as far as it can, and again here)"));
     let filters: Vec<String> = exact.chain(superset).collect();
     out.push_str(&fact("filters", &filters.join("\n"), paint));
     if let Some(limit) = source.limit {
@@ -121,8 +131,12 @@ fn source_block(source: &SourceReport, verbose: bool, paint: Paint) -> String {
         n => format!("{n}: {}", some_of(&source.partitions, all(SHOWN_PARTITIONS))),
     };
     out.push_str(&fact("partitions", &partitions, paint));
-    let expected: Vec<String> =
-        source.rows.map(|n| format!("about {} rows", count(n))).into_iter().chain(source.bytes.map(human_bytes)).collect();
+    let expected: Vec<String> = source
+        .rows
+        .map(|n| format!("about {} rows", count(n)))
+        .into_iter()
+        .chain(source.bytes.map(human_bytes))
+        .collect();
     out.push_str(&fact("expected", &expected.join(", "), paint));
     for note in &source.notes {
         out.push_str(&fact("note", note, paint));
@@ -143,7 +157,11 @@ fn stream(report: &PlanReport, at: usize, verbose: bool, paint: Paint) -> Option
     let mut out = format!("  {} {}\n", paint.name(&fragment.node), paint.dim(what));
     out.push_str(&fact("reads", &fragment.reads.join(", "), paint));
     if verbose {
-        let columns: Vec<String> = fragment.columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        let columns: Vec<String> = fragment
+            .columns
+            .iter()
+            .map(|(name, kind)| format!("{name} {kind}"))
+            .collect();
         out.push_str(&fact("columns", &columns.join("\n"), paint));
     }
     for note in &fragment.notes {
@@ -157,7 +175,11 @@ fn load_block(load: &LoadReport, paint: Paint) -> String {
     let mut out = format!("  {} → {}\n", paint.name(&load.node), paint.name(&load.target));
     out.push_str(&fact("mode", load.mode, paint));
     out.push_str(&fact("guarantee", load.guarantee, paint));
-    out.push_str(&fact("path", &format!("{}: {}", prepared.path.as_str(), prepared.why), paint));
+    out.push_str(&fact(
+        "path",
+        &format!("{}: {}", prepared.path.as_str(), prepared.why),
+        paint,
+    ));
     out.push_str(&fact("writers", &prepared.lanes.to_string(), paint));
     for action in &prepared.actions {
         out.push_str(&fact(&format!("at {}", action.when), &action.text, paint));

@@ -1,6 +1,7 @@
 //! Rows of a preview: names and types above, values below, numbers to the right, NULL told from text.
 //!
-//! Cells are cut to a readable length; columns that do not fit the terminal are named below instead of wrapping.
+//! Cells are cut to a readable length; columns that do not fit the terminal are named below instead of
+//! wrapping.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -14,7 +15,12 @@ use super::table::{Side, cut, pad, width};
 const LONGEST_CELL: usize = 40;
 
 /// The rows as a table. `screen` is the terminal's width; `None` shows every column.
-pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], screen: Option<usize>, paint: Paint) -> Result<String> {
+pub(crate) fn render(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    screen: Option<usize>,
+    paint: Paint,
+) -> Result<String> {
     let columns = schema.fields().iter().enumerate().map(|(i, field)| {
         let logical = match () {
             () if annotation::is_json(field) => "json".to_owned(),
@@ -26,15 +32,29 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], screen: Option
         for batch in batches {
             cells.extend(texts(batch, i, annotation::is_uuid(field))?);
         }
-        let side = if leans_right(field.data_type()) { Side::Right } else { Side::Left };
+        let side = if leans_right(field.data_type()) {
+            Side::Right
+        } else {
+            Side::Left
+        };
         Ok(Column::new(field.name(), logical, cells, side))
     });
     let columns = columns.collect::<Result<Vec<Column>>>()?;
     let shown = fitting(&columns, screen);
     let mut out = String::new();
     let line = |cells: Vec<String>| format!("{}\n", cells.join("  ").trim_end());
-    out.push_str(&line(columns[..shown].iter().map(|c| paint.bold(&c.fill(&c.name))).collect()));
-    out.push_str(&line(columns[..shown].iter().map(|c| paint.dim(&c.fill(&c.kind))).collect()));
+    out.push_str(&line(
+        columns[..shown]
+            .iter()
+            .map(|c| paint.bold(&c.fill(&c.name)))
+            .collect(),
+    ));
+    out.push_str(&line(
+        columns[..shown]
+            .iter()
+            .map(|c| paint.dim(&c.fill(&c.kind)))
+            .collect(),
+    ));
     let rows = columns.first().map_or(0, |column| column.cells.len());
     for row in 0..rows {
         let cell = |c: &Column| match &c.cells[row] {
@@ -44,7 +64,10 @@ pub(crate) fn render(schema: &SchemaRef, batches: &[RecordBatch], screen: Option
         out.push_str(&line(columns[..shown].iter().map(cell).collect()));
     }
     if shown < columns.len() {
-        let hidden: Vec<String> = columns[shown..].iter().map(|c| format!("{} {}", c.name, c.kind)).collect();
+        let hidden: Vec<String> = columns[shown..]
+            .iter()
+            .map(|c| format!("{} {}", c.name, c.kind))
+            .collect();
         out.push_str(&paint.dim(&format!("… {} more columns: {}", hidden.len(), hidden.join(", "))));
         out.push('\n');
     }
@@ -64,7 +87,13 @@ impl Column {
         let name = cut(name, LONGEST_CELL);
         let widths = cells.iter().map(|cell| cell.as_deref().map_or(4, width));
         let width = widths.chain([width(&name), width(&kind)]).max().unwrap_or(0);
-        Column { name, kind, cells, width, side }
+        Column {
+            name,
+            kind,
+            cells,
+            width,
+            side,
+        }
     }
 
     fn fill(&self, text: &str) -> String {
@@ -74,7 +103,9 @@ impl Column {
 
 /// How many columns fit, at least one.
 fn fitting(columns: &[Column], screen: Option<usize>) -> usize {
-    let Some(screen) = screen else { return columns.len() };
+    let Some(screen) = screen else {
+        return columns.len();
+    };
     let mut used = 0;
     let fits = columns.iter().take_while(|column| {
         used += column.width + 2;
@@ -117,7 +148,13 @@ fn one_line(text: &str) -> String {
 }
 
 fn hyphenated(hex: &str) -> String {
-    match (hex.get(..8), hex.get(8..12), hex.get(12..16), hex.get(16..20), hex.get(20..)) {
+    match (
+        hex.get(..8),
+        hex.get(8..12),
+        hex.get(12..16),
+        hex.get(16..20),
+        hex.get(20..),
+    ) {
         (Some(a), Some(b), Some(c), Some(d), Some(e)) if hex.len() == 32 => format!("{a}-{b}-{c}-{d}-{e}"),
         _ => hex.to_owned(),
     }

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use synqx_model::ByteSize;
 use synqx_model::manifest::{LoadRecord, Manifest, StepRecord};
 use synqx_model::size::human_bytes;
 
@@ -12,11 +13,17 @@ use super::number::{count, plural, time};
 use super::paint::Paint;
 use super::table::Table;
 
-/// The summary, ending in a line break. `record` is where `run.json` is, if it was written; paths below `here` are
-/// shown relative to it.
-pub(crate) fn render(manifest: &Manifest, record: Option<&Path>, here: &Path, paint: Paint) -> String {
+/// The summary, ending in a line break. `title` is what people call the run, `record` is where `run.json` is,
+/// if it was written; paths below `here` are shown relative to it.
+pub(crate) fn render(
+    title: &str,
+    manifest: &Manifest,
+    record: Option<&Path>,
+    here: &Path,
+    paint: Paint,
+) -> String {
     let near = |path: &Path| path.strip_prefix(here).unwrap_or(path).display().to_string();
-    let mut out = format!("\n{}\n", headline(manifest, paint));
+    let mut out = format!("\n{}\n", headline(title, manifest, paint));
     let loads = loads(manifest);
     if !loads.is_empty() {
         out.push_str(&format!("\n{}", loads.render(paint)));
@@ -27,7 +34,11 @@ pub(crate) fn render(manifest: &Manifest, record: Option<&Path>, here: &Path, pa
     }
     let mut notes = String::new();
     for place in &manifest.quarantine {
-        notes.push_str(&format!("  {} {}\n", paint.warn("quarantined:"), near(Path::new(place))));
+        notes.push_str(&format!(
+            "  {} {}\n",
+            paint.warn("quarantined:"),
+            near(Path::new(place))
+        ));
     }
     for warning in &manifest.warnings {
         notes.push_str(&format!("  {} {warning}\n", paint.warn("warning:")));
@@ -41,25 +52,27 @@ pub(crate) fn render(manifest: &Manifest, record: Option<&Path>, here: &Path, pa
     out
 }
 
-fn headline(manifest: &Manifest, paint: Paint) -> String {
-    let title = paint.bold(&manifest.pipeline);
+fn headline(title: &str, manifest: &Manifest, paint: Paint) -> String {
+    let title = paint.bold(title);
     let state = match manifest.state.as_str() {
         "succeeded" => paint.good("✓ succeeded"),
         "succeeded_with_warnings" => paint.warn("✓ succeeded with warnings"),
         "cancelled" => paint.warn("■ cancelled"),
         _ => paint.bad("✗ failed"),
     };
-    let mut text = format!("{title} {state} in {}", time(Duration::from_secs_f64(manifest.seconds.max(0.0))));
+    let mut text = format!(
+        "{title} {state} in {}",
+        time(Duration::from_secs_f64(manifest.seconds.max(0.0)))
+    );
     if manifest.attempts > 1 {
         text.push_str(&format!(", {} attempts", manifest.attempts));
     }
     if manifest.peak_resident > 0 {
-        text.push_str(&paint.dim(&format!(
-            ", peak memory {} (budget {}, used {})",
+        let (peak, budget) = (
             human_bytes(manifest.peak_resident),
-            human_bytes(manifest.memory_budget),
-            human_bytes(manifest.peak_budget),
-        )));
+            ByteSize(manifest.memory_budget),
+        );
+        text.push_str(&paint.dim(&format!(", peak memory {peak}, budget {budget}")));
     }
     text
 }
@@ -71,8 +84,17 @@ fn some(n: u64) -> String {
 
 fn loads(manifest: &Manifest) -> Table {
     let mut table = Table::new(&[
-        "LOAD", ">ROWS", ">INSERTED", ">UPDATED", ">UNCHANGED", ">SUPERSEDED", ">DELETED", ">QUARANTINED", ">DROPPED",
-        "PATH", "",
+        "LOAD",
+        ">ROWS",
+        ">INSERTED",
+        ">UPDATED",
+        ">UNCHANGED",
+        ">SUPERSEDED",
+        ">DELETED",
+        ">QUARANTINED",
+        ">DROPPED",
+        "PATH",
+        "",
     ])
     .indented(2);
     for step in &manifest.steps {
@@ -85,9 +107,22 @@ fn loads(manifest: &Manifest) -> Table {
 
 fn load_row(step: &StepRecord, load: &LoadRecord) -> Vec<String> {
     let rows: u64 = step.rows_in.iter().map(|edge| edge.received).sum();
-    let note = if load.already_committed { "committed by an earlier attempt" } else { "" };
+    let note = if load.already_committed {
+        "committed by an earlier attempt"
+    } else {
+        ""
+    };
     let mut cells = vec![step.node.clone(), count(rows)];
-    cells.extend([load.inserted, load.updated, load.unchanged, load.superseded, load.deleted].map(some));
+    cells.extend(
+        [
+            load.inserted,
+            load.updated,
+            load.unchanged,
+            load.superseded,
+            load.deleted,
+        ]
+        .map(some),
+    );
     cells.extend([step.quarantined, step.dropped].map(some));
     cells.extend([load.publish_path.clone(), note.to_owned()]);
     cells
@@ -97,7 +132,12 @@ fn checks(manifest: &Manifest) -> Table {
     let mut table = Table::new(&["CHECK", "STEP", ">FAILED", "ACTION"]).indented(2);
     for step in &manifest.steps {
         for check in step.checks.iter().filter(|check| check.failed_rows > 0) {
-            table.row([check.check.clone(), step.node.clone(), plural(check.failed_rows, "row"), check.action.clone()]);
+            table.row([
+                check.check.clone(),
+                step.node.clone(),
+                plural(check.failed_rows, "row"),
+                check.action.clone(),
+            ]);
         }
     }
     table

@@ -1,6 +1,7 @@
 //! Columns that line up: headings, cells that may be painted, numbers to the right.
 //!
-//! Widths are counted in characters and ignore colours. Nothing wraps; what is too long is the caller's choice to cut.
+//! Widths are counted in characters and ignore colours. Nothing wraps; what is too long is the caller's
+//! choice to cut.
 
 use super::paint::Paint;
 
@@ -26,7 +27,11 @@ impl Table {
             Some(rest) => (rest.to_owned(), Side::Right),
             None => ((*text).to_owned(), Side::Left),
         };
-        Table { columns: headings.iter().map(column).collect(), rows: Vec::new(), indent: 0 }
+        Table {
+            columns: headings.iter().map(column).collect(),
+            rows: Vec::new(),
+            indent: 0,
+        }
     }
 
     /// Indents every line.
@@ -49,16 +54,29 @@ impl Table {
     pub(crate) fn render(&self, paint: Paint) -> String {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|c| {
-                let cells = self.rows.iter().filter_map(|row| row.get(c)).map(|cell| width(cell));
+                let cells = self
+                    .rows
+                    .iter()
+                    .filter_map(|row| row.get(c))
+                    .map(|cell| width(cell));
                 cells.chain([width(&self.columns[c].0)]).max().unwrap_or(0)
             })
             .collect();
-        let filled = |c: &usize| self.rows.iter().any(|row| row.get(*c).is_some_and(|cell| !cell.is_empty()));
+        let filled = |c: &usize| {
+            self.rows
+                .iter()
+                .any(|row| row.get(*c).is_some_and(|cell| !cell.is_empty()))
+        };
         let shown: Vec<usize> = (0..self.columns.len()).filter(filled).collect();
         let line = |cells: &dyn Fn(usize) -> String| {
-            let padded: Vec<String> =
-                shown.iter().map(|c| pad(&cells(*c), widths[*c], self.columns[*c].1)).collect();
-            format!("{}{}", " ".repeat(self.indent), padded.join("  ")).trim_end().to_owned() + "\n"
+            let padded: Vec<String> = shown
+                .iter()
+                .map(|c| pad(&cells(*c), widths[*c], self.columns[*c].1))
+                .collect();
+            format!("{}{}", " ".repeat(self.indent), padded.join("  "))
+                .trim_end()
+                .to_owned()
+                + "\n"
         };
         let mut out = String::new();
         if self.columns.iter().any(|(heading, _)| !heading.is_empty()) {
@@ -142,7 +160,10 @@ mod tests {
         table.row([Paint::on().name("a"), "1,000".to_owned(), String::new()]);
         table.row(["long name".to_owned(), "7".to_owned(), String::new()]);
         let text = table.render(Paint::off());
-        assert_eq!(text, "NAME        ROWS\n\x1b[36ma\x1b[0m          1,000\nlong name      7\n");
+        assert_eq!(
+            text,
+            "NAME        ROWS\n\x1b[36ma\x1b[0m          1,000\nlong name      7\n"
+        );
     }
 
     #[test]

@@ -232,6 +232,7 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
         (false, 1..) => estimate(set, sum.rows, sum.bytes),
         _ => None,
     };
+    table.rows_at_most = sum.whole.then_some(sum.rows);
     table.notes = notes;
     Ok(table)
 }

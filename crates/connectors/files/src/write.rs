@@ -72,9 +72,24 @@ pub(crate) struct Look {
 }
 
 impl Writing {
+    /// The name that decides. Without an asset the connection's own path is the target.
+    fn named(&self, asset: &str) -> String {
+        if asset.is_empty() {
+            self.files.root.to_string_lossy().into_owned()
+        } else {
+            asset.to_owned()
+        }
+    }
+
     fn place(&self, asset: &str) -> Place {
         let path = assets::place(&self.files.root, asset);
-        if is_folder(asset) && !(asset.is_empty() && !is_folder(&path.to_string_lossy())) {
+        // Without an asset the connection's own path is the target, and its name decides.
+        let named = if asset.is_empty() {
+            path.to_string_lossy().into_owned()
+        } else {
+            asset.to_owned()
+        };
+        if is_folder(&named) {
             Place::parts(path)
         } else {
             Place::file(path)
@@ -85,7 +100,7 @@ impl Writing {
     fn look(&self, target: &Target) -> Result<Look> {
         let place = self.place(&target.asset);
         mode_possible(target, &place)?;
-        let options = WriteOptions::new(&self.files.config, &target.asset, &target.options)?;
+        let options = WriteOptions::new(&self.files.config, &self.named(&target.asset), &target.options)?;
         let kind = std::fs::metadata(place.path());
         let exists = match (&place, &kind) {
             (_, Err(cause)) if cause.kind() == std::io::ErrorKind::NotFound => false,

@@ -206,22 +206,7 @@ fn column(array: &ArrayRef, wire: &Wire) -> Result<Col, Trouble> {
         Wire::Oid => Col::Int(whole(array)?, 0),
         Wire::Float4 => Col::Float4(strict(array, &D::Float32)?.as_primitive().clone()),
         Wire::Float8 => Col::Float8(strict(array, &D::Float64)?.as_primitive().clone()),
-        Wire::Numeric => match array.data_type() {
-            D::Utf8 | D::LargeUtf8 | D::Utf8View => {
-                Col::NumericText(strict(array, &D::Utf8View)?.as_string_view().clone())
-            }
-            D::Decimal32(_, s) | D::Decimal64(_, s) | D::Decimal128(_, s) => {
-                let scale = *s;
-                let to = if matches!(array.data_type(), D::Decimal128(..)) {
-                    array.data_type().clone()
-                } else {
-                    D::Decimal128(38, scale)
-                };
-                Col::Decimal128(strict(array, &to)?.as_primitive().clone(), scale)
-            }
-            D::Decimal256(_, s) => Col::Decimal256(array.as_primitive().clone(), *s),
-            _ => Col::Decimal128(strict(array, &D::Decimal128(20, 0))?.as_primitive().clone(), 0),
-        },
+        Wire::Numeric => numbers(array)?,
         Wire::Text => Col::Text(strict(array, &D::Utf8View)?.as_string_view().clone()),
         Wire::Jsonb => Col::Jsonb(strict(array, &D::Utf8View)?.as_string_view().clone()),
         Wire::Bytes => {
@@ -255,23 +240,37 @@ fn column(array: &ArrayRef, wire: &Wire) -> Result<Col, Trouble> {
                 .clone(),
         ),
         Wire::Uuid => Col::Uuid(array.as_fixed_size_binary().clone()),
-        Wire::List(inner, oid) => {
-            let item = match array.data_type() {
-                D::List(item) | D::LargeList(item) | D::FixedSizeList(item, _) => item,
-                _ => return Err(Trouble::Range),
-            };
-            let list = strict(
-                array,
-                &D::List(Arc::new(Field::new("item", item.data_type().clone(), true))),
-            );
-            let list = match array.data_type() {
-                D::List(_) => array.as_list::<i32>().clone(),
-                _ => list?.as_list::<i32>().clone(),
-            };
-            let child = column(list.values(), inner)?;
-            Col::List(list, Box::new(child), *oid)
-        }
+        Wire::List(inner, oid) => lists(array, inner, *oid)?,
     })
+}
+
+fn numbers(array: &ArrayRef) -> Result<Col, Trouble> {
+    use DataType as D;
+    Ok(match array.data_type() {
+        D::Utf8 | D::LargeUtf8 | D::Utf8View => {
+            Col::NumericText(strict(array, &D::Utf8View)?.as_string_view().clone())
+        }
+        D::Decimal128(_, s) => Col::Decimal128(array.as_primitive().clone(), *s),
+        D::Decimal32(_, s) | D::Decimal64(_, s) => {
+            Col::Decimal128(strict(array, &D::Decimal128(38, *s))?.as_primitive().clone(), *s)
+        }
+        D::Decimal256(_, s) => Col::Decimal256(array.as_primitive().clone(), *s),
+        _ => Col::Decimal128(strict(array, &D::Decimal128(20, 0))?.as_primitive().clone(), 0),
+    })
+}
+
+fn lists(array: &ArrayRef, inner: &Wire, oid: u32) -> Result<Col, Trouble> {
+    use DataType as D;
+    let list = match array.data_type() {
+        D::List(_) => array.as_list::<i32>().clone(),
+        D::LargeList(item) | D::FixedSizeList(item, _) => {
+            let item = Field::new("item", item.data_type().clone(), true);
+            strict(array, &D::List(Arc::new(item)))?.as_list::<i32>().clone()
+        }
+        _ => return Err(Trouble::Range),
+    };
+    let child = column(list.values(), inner)?;
+    Ok(Col::List(list, Box::new(child), oid))
 }
 
 fn whole(array: &ArrayRef) -> Result<Int64Array, Trouble> {

@@ -34,13 +34,21 @@ struct Cell {
 
 impl Cell {
     fn new(effect: Effect, moment: Moment, nth: u32, kill: bool) -> Self {
-        Cell { effect, moment, nth, kill, seen: AtomicU32::new(0) }
+        Cell {
+            effect,
+            moment,
+            nth,
+            kill,
+            seen: AtomicU32::new(0),
+        }
     }
 }
 
 impl Probe for Cell {
     fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
-        if (effect, moment) != (self.effect, self.moment) || self.seen.fetch_add(1, Ordering::SeqCst) + 1 != self.nth {
+        if (effect, moment) != (self.effect, self.moment)
+            || self.seen.fetch_add(1, Ordering::SeqCst) + 1 != self.nth
+        {
             return Ok(());
         }
         if self.kill {
@@ -72,12 +80,24 @@ fn occurrences(effect: Effect) -> &'static [u32] {
 async fn child() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let parts: Vec<&str> = task.splitn(5, '|').collect();
-    let effect = *Effect::ALL.iter().find(|e| e.as_str() == parts[1]).expect("an effect");
-    let moment = if parts[2] == "before" { Moment::Before } else { Moment::After };
+    let effect = *Effect::ALL
+        .iter()
+        .find(|e| e.as_str() == parts[1])
+        .expect("an effect");
+    let moment = if parts[2] == "before" {
+        Moment::Before
+    } else {
+        Moment::After
+    };
     let dir = Path::new(parts[0]);
     let mut options = options(dir);
     options.memory = synqx_model::ByteSize::mib(8);
-    options.probe = Arc::new(Cell::new(effect, moment, parts[3].parse().expect("a number"), true));
+    options.probe = Arc::new(Cell::new(
+        effect,
+        moment,
+        parts[3].parse().expect("a number"),
+        true,
+    ));
     let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
     if let Some(error) = outcome.error {
         panic!("{error:?}");
@@ -86,15 +106,26 @@ async fn child() {
 
 /// Kills a run at a cell. `false` when the cell was not reached (the run then ended well).
 fn killed_at(dir: &Path, effect: Effect, moment: Moment, nth: u32) -> bool {
-    let moment = if moment == Moment::Before { "before" } else { "after" };
+    let moment = if moment == Moment::Before {
+        "before"
+    } else {
+        "after"
+    };
     let status = Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "crash::child", "--test-threads", "1"])
-        .env(CHILD, format!("{}|{}|{moment}|{nth}|", dir.display(), effect.as_str()))
+        .env(
+            CHILD,
+            format!("{}|{}|{moment}|{nth}|", dir.display(), effect.as_str()),
+        )
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status()
         .expect("a child");
-    assert!(status.success() || status.code().is_none(), "the child failed by itself at {} {moment}", effect.as_str());
+    assert!(
+        status.success() || status.code().is_none(),
+        "the child failed by itself at {} {moment}",
+        effect.as_str()
+    );
     status.code().is_none()
 }
 
@@ -166,10 +197,16 @@ async fn matrix(scenario: &dyn Scenario) {
                 }
                 let rows = scenario.rows(dir.path()).await;
                 let leftovers = scenario.leftovers(dir.path()).await;
-                let intents = files_below(&dir.path().join(".synqx/runs")).into_iter().filter(|f| f.ends_with("intent"));
+                let intents = files_below(&dir.path().join(".synqx/runs"))
+                    .into_iter()
+                    .filter(|f| f.ends_with("intent"));
                 let intents: Vec<String> = intents.collect();
                 if rows != undisturbed {
-                    holes.push(format!("{cell}: {} rows instead of {}", rows.len(), undisturbed.len()));
+                    holes.push(format!(
+                        "{cell}: {} rows instead of {}",
+                        rows.len(),
+                        undisturbed.len()
+                    ));
                 }
                 if !leftovers.is_empty() || !intents.is_empty() {
                     holes.push(format!("{cell}: left behind {leftovers:?} {intents:?}"));
@@ -194,9 +231,23 @@ async fn lost_answer(scenario: &dyn Scenario, undisturbed: &[String]) {
     options.retries = 2;
     options.probe = Arc::new(Cell::new(Effect::Publish, Moment::After, 1, false));
     let outcome = engine().run(&spec(&yaml), &options).await;
-    assert!(outcome.error.is_none(), "{}: {:?}", scenario.name(), outcome.error);
-    assert_eq!(scenario.rows(dir.path()).await, undisturbed, "{}: after a lost answer", scenario.name());
-    assert!(scenario.leftovers(dir.path()).await.is_empty(), "{}: after a lost answer", scenario.name());
+    assert!(
+        outcome.error.is_none(),
+        "{}: {:?}",
+        scenario.name(),
+        outcome.error
+    );
+    assert_eq!(
+        scenario.rows(dir.path()).await,
+        undisturbed,
+        "{}: after a lost answer",
+        scenario.name()
+    );
+    assert!(
+        scenario.leftovers(dir.path()).await.is_empty(),
+        "{}: after a lost answer",
+        scenario.name()
+    );
 }
 
 struct Files(&'static str);
@@ -214,14 +265,20 @@ impl Scenario for Files {
                 document("{type: local_file, path: ./out}", "asset: o.csv, write: replace")
             }
             mode => {
-                let first = document("{type: local_file, path: ./out}", "asset: parts/, write: append, options: {format: csv}")
-                    .replace("name: crash", "name: earlier")
-                    .replace("src.csv", "old.csv");
+                let first = document(
+                    "{type: local_file, path: ./out}",
+                    "asset: parts/, write: append, options: {format: csv}",
+                )
+                .replace("name: crash", "name: earlier")
+                .replace("src.csv", "old.csv");
                 write(dir, "in/old.csv", "k,v\n100,old\n");
                 let outcome = engine().run(&spec(&first), &options(dir)).await;
                 assert!(outcome.error.is_none(), "{:?}", outcome.error);
                 let mode = mode.trim_start_matches("folder ");
-                document("{type: local_file, path: ./out}", &format!("asset: parts/, write: {mode}, options: {{format: csv}}"))
+                document(
+                    "{type: local_file, path: ./out}",
+                    &format!("asset: parts/, write: {mode}, options: {{format: csv}}"),
+                )
             }
         }
     }
@@ -230,11 +287,15 @@ impl Scenario for Files {
         if self.0 == "file replace" {
             return sorted_lines(dir, "out/o.csv");
         }
-        let manifest: serde_json::Value = serde_json::from_str(&read(dir, "out/parts/_synqx_manifest.json")).expect("JSON");
+        let manifest: serde_json::Value =
+            serde_json::from_str(&read(dir, "out/parts/_synqx_manifest.json")).expect("JSON");
         let parts = manifest["parts"].as_array().expect("parts");
         let mut rows = Vec::new();
         for part in parts {
-            rows.extend(sorted_lines(dir, &format!("out/parts/{}", part["name"].as_str().expect("a name"))));
+            rows.extend(sorted_lines(
+                dir,
+                &format!("out/parts/{}", part["name"].as_str().expect("a name")),
+            ));
         }
         rows.sort();
         rows
@@ -264,18 +325,26 @@ impl Scenario for Sqlite {
 
     async fn prepare(&self, dir: &Path) -> String {
         let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        db.execute_batch("create table t (k integer primary key, v text); insert into t values (-5, 'old'), (77, 'old');").expect("a table");
+        db.execute_batch(
+            "create table t (k integer primary key, v text); insert into t values (-5, 'old'), (77, 'old');",
+        )
+        .expect("a table");
         if self.0 == "append" {
             db.execute_batch("delete from t where k = 77").expect("a row");
         }
         let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
-        document("{type: sqlite, path: ./t.db}", &format!("asset: t, write: {}{key}", self.0))
+        document(
+            "{type: sqlite, path: ./t.db}",
+            &format!("asset: t, write: {}{key}", self.0),
+        )
     }
 
     async fn rows(&self, dir: &Path) -> Vec<String> {
         let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
         let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let rows = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .expect("rows");
         let mut rows: Vec<String> = rows.map(|r| r.expect("a row")).collect();
         rows.sort();
         rows
@@ -285,7 +354,9 @@ impl Scenario for Sqlite {
         let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
         let mut statement =
             db.prepare("select name from sqlite_master where name like '\\_synqx%' escape '\\' and name <> '_synqx_commit' and type = 'table'").expect("a query");
-        let names = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        let names = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .expect("rows");
         names.map(|n| n.expect("a name")).collect()
     }
 }
@@ -306,15 +377,24 @@ impl Scenario for Postgres {
         }
         if self.0 == "replace" {
             // Something that depends on the table, so that the staged path is taken as well as the swap.
-            self.1.execute("comment on table t is 'kept'").await.expect("a comment");
+            self.1
+                .execute("comment on table t is 'kept'")
+                .await
+                .expect("a comment");
         }
         let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
-        document(&format!("{{type: postgresql, url: \"{}\"}}", self.1.url()), &format!("asset: public.t, write: {}{key}", self.0))
+        document(
+            &format!("{{type: postgresql, url: \"{}\"}}", self.1.url()),
+            &format!("asset: public.t, write: {}{key}", self.0),
+        )
     }
 
     async fn rows(&self, _: &Path) -> Vec<String> {
         let client = self.1.client().await.expect("a client");
-        let rows = client.query("select k || ',' || v from public.t", &[]).await.expect("rows");
+        let rows = client
+            .query("select k || ',' || v from public.t", &[])
+            .await
+            .expect("rows");
         let mut rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
         rows.sort();
         rows
@@ -323,7 +403,13 @@ impl Scenario for Postgres {
     async fn leftovers(&self, _: &Path) -> Vec<String> {
         let client = self.1.client().await.expect("a client");
         let query = "select relname::text from pg_class where relname like '\\_synqx%' and relkind = 'r' and relname <> '_synqx_commit'";
-        client.query(query, &[]).await.expect("rows").iter().map(|r| r.get(0)).collect()
+        client
+            .query(query, &[])
+            .await
+            .expect("rows")
+            .iter()
+            .map(|r| r.get(0))
+            .collect()
     }
 }
 
@@ -344,7 +430,9 @@ async fn sqlite_has_no_hole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_has_no_hole() {
     for mode in ["append", "replace", "upsert"] {
-        let database = ThrowAwayDatabase::on(Server::Postgres15).await.expect("cargo x up");
+        let database = ThrowAwayDatabase::on(Server::Postgres15)
+            .await
+            .expect("cargo x up");
         let scenario = Postgres(mode, database);
         matrix(&scenario).await;
         scenario.1.discard().await.expect("dropped");
@@ -357,12 +445,20 @@ async fn the_harness_sees_a_protection_that_was_removed() {
     let scenario = Sqlite("append");
     let dir = tempfile::tempdir().expect("a folder");
     source(dir.path());
-    let yaml = scenario.prepare(dir.path()).await.replace("asset: t,", "asset: u,");
+    let yaml = scenario
+        .prepare(dir.path())
+        .await
+        .replace("asset: t,", "asset: u,");
     write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(killed_at(dir.path(), Effect::Publish, Moment::After, 1), "the cell is reached");
+    assert!(
+        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
+        "the cell is reached"
+    );
     std::fs::remove_dir_all(dir.path().join(".synqx/runs")).expect("the intent");
     restart(dir.path()).await;
     let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
-    let rows: usize = db.query_row("select count(*) from u", [], |row| row.get(0)).expect("a count");
-    assert_eq!(rows, 2 * (ROWS - 10));
+    let rows: i64 = db
+        .query_row("select count(*) from u", [], |row| row.get(0))
+        .expect("a count");
+    assert_eq!(rows, 2 * (ROWS as i64 - 10));
 }

@@ -37,9 +37,22 @@ async fn join_sort_aggregate_and_deduplicate_ten_times_the_budget() {
     if let Some(error) = outcome.error {
         panic!("{error:?}");
     }
-    let load = outcome.manifest.steps.iter().find(|s| s.node == "out").expect("the load");
+    let load = outcome
+        .manifest
+        .steps
+        .iter()
+        .find(|s| s.node == "out")
+        .expect("the load");
     assert_eq!(load.rows_out, ROWS);
     let bytes = std::fs::metadata(dir.path().join("a.csv")).expect("a file").len() * 2;
-    assert!(bytes >= 7 * options.memory.0, "{bytes} bytes are not enough to prove anything");
-    assert!(outcome.manifest.peak_budget <= options.memory.0 * 5 / 4, "peak {} of {}", outcome.manifest.peak_budget, options.memory);
+    assert!(
+        bytes >= 7 * options.memory.0,
+        "{bytes} bytes are not enough to prove anything"
+    );
+    assert!(
+        outcome.manifest.peak_budget <= options.memory.0 * 5 / 4,
+        "peak {} of {}",
+        outcome.manifest.peak_budget,
+        options.memory
+    );
 }

@@ -3,11 +3,10 @@
 //! Results are read by other means than the connectors under test wherever that is possible.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use synqx_engine::{Engine, Events, RunOptions, RunOutcome};
-use synqx_model::event::EventKind;
+use synqx_engine::{Engine, RunOptions, RunOutcome};
 use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result};
 use synqx_sdk::{Registry, Resolve};
 
@@ -21,7 +20,7 @@ impl Resolve for NoSecrets {
     }
 }
 
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let registry = Registry::default()
         .with(synqx_files::LocalFile)
         .with(synqx_sqlite::SqliteConnector)
@@ -29,11 +28,11 @@ pub fn engine() -> Engine {
     Engine::new(registry, Arc::new(NoSecrets), Redactor::default())
 }
 
-pub fn spec(yaml: &str) -> PipelineSpec {
+pub(crate) fn spec(yaml: &str) -> PipelineSpec {
     PipelineSpec::from_yaml(yaml).unwrap_or_else(|e| panic!("{e:?}\n{yaml}"))
 }
 
-pub fn options(dir: &Path) -> RunOptions {
+pub(crate) fn options(dir: &Path) -> RunOptions {
     let mut options = RunOptions::new(dir);
     options.memory = ByteSize::mib(32);
     options.parallel = 2;
@@ -43,12 +42,12 @@ pub fn options(dir: &Path) -> RunOptions {
 }
 
 /// Runs a document in a folder.
-pub async fn run(dir: &Path, yaml: &str) -> RunOutcome {
+pub(crate) async fn run(dir: &Path, yaml: &str) -> RunOutcome {
     engine().run(&spec(yaml), &options(dir)).await
 }
 
 /// Runs a document that must succeed.
-pub async fn succeed(dir: &Path, yaml: &str) -> RunOutcome {
+pub(crate) async fn succeed(dir: &Path, yaml: &str) -> RunOutcome {
     let outcome = run(dir, yaml).await;
     if let Some(error) = &outcome.error {
         panic!("{error:?}\n{yaml}");
@@ -56,47 +55,44 @@ pub async fn succeed(dir: &Path, yaml: &str) -> RunOutcome {
     outcome
 }
 
-/// Events of a run.
-#[derive(Default)]
-pub struct Recorded(pub Mutex<Vec<EventKind>>);
-
-impl Events for Recorded {
-    fn emit(&self, event: EventKind) {
-        self.0.lock().expect("events").push(event);
-    }
-}
-
 /// A text file in a folder.
-pub fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     std::fs::write(&path, text).expect("a file");
     path
 }
 
-pub fn read(dir: &Path, name: &str) -> String {
+pub(crate) fn read(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 /// Lines of a CSV file without its header, sorted.
-pub fn sorted_lines(dir: &Path, name: &str) -> Vec<String> {
+pub(crate) fn sorted_lines(dir: &Path, name: &str) -> Vec<String> {
     let mut lines: Vec<String> = read(dir, name).lines().skip(1).map(str::to_owned).collect();
     lines.sort();
     lines
 }
 
 /// Every file below a folder, relative, sorted.
-pub fn files_below(dir: &Path) -> Vec<String> {
+pub(crate) fn files_below(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut queue = vec![dir.to_owned()];
     while let Some(next) = queue.pop() {
-        let Ok(entries) = std::fs::read_dir(&next) else { continue };
+        let Ok(entries) = std::fs::read_dir(&next) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let path = entry.path();
             if path.is_dir() {
                 queue.push(path);
             } else {
-                found.push(path.strip_prefix(dir).expect("below").to_string_lossy().into_owned());
+                found.push(
+                    path.strip_prefix(dir)
+                        .expect("below")
+                        .to_string_lossy()
+                        .into_owned(),
+                );
             }
         }
     }

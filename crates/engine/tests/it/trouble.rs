@@ -19,7 +19,8 @@ fn copy(load: &str) -> String {
 
 fn count(dir: &std::path::Path) -> i64 {
     let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-    db.query_row("select count(*) from t", [], |row| row.get(0)).expect("a count")
+    db.query_row("select count(*) from t", [], |row| row.get(0))
+        .expect("a count")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,8 +46,16 @@ async fn an_upsert_closes_its_sums() {
     succeed(dir.path(), &yaml).await;
     write(dir.path(), "a.csv", "k,v\n1,a\n2,c\n3,d\n3,e\n");
     let outcome = succeed(dir.path(), &yaml).await;
-    let load = outcome.manifest.steps.iter().find_map(|s| s.load.clone()).expect("a load");
-    assert_eq!((load.inserted, load.updated, load.unchanged, load.superseded), (1, 1, 1, 1));
+    let load = outcome
+        .manifest
+        .steps
+        .iter()
+        .find_map(|s| s.load.clone())
+        .expect("a load");
+    assert_eq!(
+        (load.inserted, load.updated, load.unchanged, load.superseded),
+        (1, 1, 1, 1)
+    );
 }
 
 /// Stops the first run where it is about to publish, until it is told to go on.
@@ -74,14 +83,21 @@ async fn of_two_runs_at_once_the_second_wins_and_the_first_publishes_nothing() {
     write(dir.path(), "a.csv", "k,v\n1,a\n2,b\n");
     let yaml = copy("to: s, asset: t, write: append");
     succeed(dir.path(), &yaml).await;
-    let hold = Arc::new(Hold { reached: Semaphore::new(0), go: Semaphore::new(0) });
+    let hold = Arc::new(Hold {
+        reached: Semaphore::new(0),
+        go: Semaphore::new(0),
+    });
     let mut held = options(dir.path());
     held.probe = Arc::clone(&hold) as _;
     let first = {
         let yaml = yaml.clone();
         tokio::spawn(async move { engine().run(&spec(&yaml), &held).await })
     };
-    tokio::time::timeout(Duration::from_secs(30), hold.reached.acquire()).await.expect("in time").expect("open").forget();
+    tokio::time::timeout(Duration::from_secs(30), hold.reached.acquire())
+        .await
+        .expect("in time")
+        .expect("open")
+        .forget();
     let second = run(dir.path(), &yaml).await;
     hold.go.add_permits(100);
     let first = first.await.expect("the first run");
@@ -97,11 +113,17 @@ async fn a_cancelled_run_leaves_nothing_behind() {
     write(dir.path(), "o.csv", "old\n");
     let options = options(dir.path());
     options.cancel.cancel();
-    let outcome = engine().run(&spec(&copy("to: d, asset: o.csv, write: replace")), &options).await;
+    let outcome = engine()
+        .run(&spec(&copy("to: d, asset: o.csv, write: replace")), &options)
+        .await;
     assert_eq!(outcome.error.map(|e| e.code()), Some(Code::E0701));
     assert_eq!(outcome.manifest.state, "cancelled");
     assert_eq!(read(dir.path(), "o.csv"), "old\n");
-    assert!(!files_below(dir.path()).iter().any(|f| f.contains("tmp") || f.ends_with("intent")));
+    assert!(
+        !files_below(dir.path())
+            .iter()
+            .any(|f| f.contains("tmp") || f.ends_with("intent"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +134,10 @@ async fn a_full_disk_is_said_and_the_old_file_stays() {
         .arg(disk.path())
         .status()
         .expect("mount runs");
-    assert!(mounted.success(), "this test mounts a tiny tmpfs and needs root, as `cargo x up` does");
+    assert!(
+        mounted.success(),
+        "this test mounts a tiny tmpfs and needs root, as `cargo x up` does"
+    );
     let dir = tempfile::tempdir().expect("a folder");
     let mut text = String::from("k,v\n");
     for i in 0..40_000 {
@@ -120,11 +145,19 @@ async fn a_full_disk_is_said_and_the_old_file_stays() {
     }
     write(dir.path(), "a.csv", &text);
     write(disk.path(), "o.csv", "old\n");
-    let yaml = copy("to: full, asset: o.csv, write: replace")
-        .replace("connections: {", &format!("connections: {{full: {{type: local_file, path: \"{}\"}}, ", disk.path().display()));
+    let yaml = copy("to: full, asset: o.csv, write: replace").replace(
+        "connections: {",
+        &format!(
+            "connections: {{full: {{type: local_file, path: \"{}\"}}, ",
+            disk.path().display()
+        ),
+    );
     let outcome = run(dir.path(), &yaml).await;
     let (old, files) = (read(disk.path(), "o.csv"), files_below(disk.path()));
-    let unmounted = std::process::Command::new("umount").arg(disk.path()).status().expect("umount runs");
+    let unmounted = std::process::Command::new("umount")
+        .arg(disk.path())
+        .status()
+        .expect("umount runs");
     assert!(unmounted.success());
     assert_eq!(outcome.error.map(|e| e.code()), Some(Code::E0306));
     assert_eq!(old, "old\n");
@@ -149,10 +182,18 @@ async fn a_huge_value_is_refused_by_a_small_budget_and_passes_a_large_one() {
 async fn odd_names_are_only_names() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "a.csv", "\"k \"\"q\"\"\",🚀\n1,a\n");
-    succeed(dir.path(), &copy("to: s, asset: 't \"x\" 🚀; drop', write: replace")).await;
+    succeed(
+        dir.path(),
+        &copy("to: s, asset: 't \"x\" 🚀; drop', write: replace"),
+    )
+    .await;
     let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
     let name: String = db
-        .query_row("select name from sqlite_master where type = 'table' and name not like '\\_synqx%' escape '\\'", [], |r| r.get(0))
+        .query_row(
+            "select name from sqlite_master where type = 'table' and name not like '\\_synqx%' escape '\\'",
+            [],
+            |r| r.get(0),
+        )
         .expect("a table");
     assert!(name.contains('🚀'), "{name}");
 }
@@ -162,7 +203,10 @@ async fn an_empty_file_and_a_header_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "a.csv", "");
     let yaml = copy("to: d, asset: o.csv, write: replace");
-    assert_eq!(run(dir.path(), &yaml).await.error.map(|e| e.code()), Some(Code::E0409));
+    assert_eq!(
+        run(dir.path(), &yaml).await.error.map(|e| e.code()),
+        Some(Code::E0409)
+    );
     write(dir.path(), "a.csv", "k,v\n");
     succeed(dir.path(), &yaml).await;
     assert_eq!(read(dir.path(), "o.csv"), "k,v\n");
@@ -172,7 +216,8 @@ async fn an_empty_file_and_a_header_alone() {
 async fn a_load_into_the_database_it_reads_from_is_spooled_first() {
     let dir = tempfile::tempdir().expect("a folder");
     let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
-    db.execute_batch("create table src (k integer, v text); insert into src values (1, 'a'), (2, 'b');").expect("a table");
+    db.execute_batch("create table src (k integer, v text); insert into src values (1, 'a'), (2, 'b');")
+        .expect("a table");
     drop(db);
     let yaml = "name: t\nconnections: {s: {type: sqlite, path: ./t.db}}\nnodes:\n  a: {extract: {from: s, asset: src}}\n  out: {load: {input: a, to: s, asset: t, write: replace}}\n";
     succeed(dir.path(), yaml).await;

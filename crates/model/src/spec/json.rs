@@ -504,15 +504,21 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
         a == b
     };
     match word {
-        "extract" => Err(Error::new(Code::E0112, format!("extract `{id}` has an incoming edge"))
-            .with_hint("an extract reads a source; remove the edge")),
+        "extract" => Err(
+            Error::new(Code::E0112, format!("extract `{id}` has an incoming edge"))
+                .with_hint("an extract reads a source; remove the edge"),
+        ),
         "union" => {
             let named = strings(config.get("inputs"));
             if named.is_empty() {
                 config.insert("inputs".to_owned(), incoming.to_vec().into());
                 return Ok(());
             }
-            if same(&named) { Ok(()) } else { Err(disagree(&named)) }
+            if same(&named) {
+                Ok(())
+            } else {
+                Err(disagree(&named))
+            }
         }
         "join" => {
             let side = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -524,15 +530,26 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
                 .with_hint("add `left` and `right` to its config; sides are never guessed from order"));
             };
             let named = [left, right];
-            if same(&named) { Ok(()) } else { Err(disagree(&named)) }
+            if same(&named) {
+                Ok(())
+            } else {
+                Err(disagree(&named))
+            }
         }
         "sql" => {
-            let text = config.get("query").or_else(|| config.get("sql")).and_then(Value::as_str);
+            let text = config
+                .get("query")
+                .or_else(|| config.get("sql"))
+                .and_then(Value::as_str);
             let text = text.unwrap_or_default().to_owned();
             config.insert("query".to_owned(), text.clone().into());
             let Sql(text) = decode::<Sql>(text.into(), &format!("nodes.{id}.sql"))?;
             let named = crate::dag::relations(&text)?;
-            if same(&named) { Ok(()) } else { Err(disagree(&named)) }
+            if same(&named) {
+                Ok(())
+            } else {
+                Err(disagree(&named))
+            }
         }
         _ => match config.get("input").and_then(Value::as_str).map(str::to_owned) {
             Some(named) if !same(std::slice::from_ref(&named)) => Err(disagree(&[named])),
@@ -543,7 +560,10 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
             }
             None => Err(Error::new(
                 Code::E0106,
-                format!("{word} `{id}` takes one input, but {} edges lead to it", incoming.len()),
+                format!(
+                    "{word} `{id}` takes one input, but {} edges lead to it",
+                    incoming.len()
+                ),
             )
             .with_hint("put a `union` or a `join` before it")),
         },

@@ -7,23 +7,23 @@
 mod cast;
 mod columns;
 mod relational;
+mod text;
 mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use datafusion::catalog::memory::MemorySchemaProvider;
 use datafusion::catalog::view::ViewTable;
+use datafusion::common::TableReference;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use synqx_model::Result;
 use synqx_model::dag::InputRef;
-use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{Node, Operator};
-use synqx_model::{Code, Error, Result};
 
+pub(crate) use self::text::{expression, names, order_item, quoted, require};
 use crate::meter::Meters;
 use crate::trouble::{Phase, inward};
 
@@ -89,21 +89,52 @@ impl Lowering<'_> {
         sql: &str,
         relations: BTreeMap<String, LogicalPlan>,
     ) -> Result<LogicalPlan> {
-        let mut registered = Vec::new();
-        for (name, plan) in relations {
+        let relations = relations
+            .into_iter()
+            .map(|(name, plan)| (TableReference::bare(name), plan))
+            .collect();
+        self.query_over(sql, relations).await
+    }
+
+    async fn query_over(
+        &self,
+        sql: &str,
+        relations: BTreeMap<TableReference, LogicalPlan>,
+    ) -> Result<LogicalPlan> {
+        let tables = relations.into_iter().map(|(name, plan)| {
             let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, None));
-            let reference = datafusion::common::TableReference::bare(name);
-            let previous = self.context.register_table(reference.clone(), table);
-            previous.map_err(|e| inward(e, Phase::Planning))?;
-            registered.push(reference);
-        }
+            (name, table)
+        });
+        let names: Vec<TableReference> = tables
+            .map(|(name, table)| {
+                self.schema_for(&name)?;
+                self.context
+                    .register_table(name.clone(), table)
+                    .map_err(|e| inward(e, Phase::Planning))?;
+                Ok(name)
+            })
+            .collect::<Result<_>>()?;
         let planned = self.context.state().create_logical_plan(sql).await;
-        for reference in registered {
+        for name in names {
             self.context
-                .deregister_table(reference)
+                .deregister_table(name)
                 .map_err(|e| inward(e, Phase::Planning))?;
         }
         planned.map_err(|e| inward(e, Phase::Planning))
+    }
+
+    /// A switch's branches are tables of a schema that has the switch's name.
+    fn schema_for(&self, name: &TableReference) -> Result<()> {
+        let (Some(schema), Some(catalog)) = (name.schema(), self.context.catalog("datafusion")) else {
+            return Ok(());
+        };
+        if catalog.schema(schema).is_none() {
+            let empty = Arc::new(MemorySchemaProvider::new());
+            catalog
+                .register_schema(schema, empty)
+                .map_err(|e| inward(e, Phase::Planning))?;
+        }
+        Ok(())
     }
 
     /// Fails with the nearest name unless the input has the column. Errors: `E0401`.
@@ -111,115 +142,17 @@ impl Lowering<'_> {
         require(&self.names(), column)
     }
 
+    /// The inputs are known by their own names and in lower case; `route.big` is table `big` of schema `route`.
     async fn sql(&self, sql: &str) -> Result<LogicalPlan> {
         let mut relations = BTreeMap::new();
-        let mut text = sql.to_owned();
         for (input, plan) in &self.inputs {
-            match &input.branch {
-                None => {
-                    relations.insert(input.node.clone(), plan.clone());
-                    relations.insert(input.node.to_lowercase(), plan.clone());
-                }
-                Some(branch) => {
-                    // `route.big` would be a schema and a table; the relation is registered under one name.
-                    let flat = format!("{}__{branch}", input.node).to_lowercase();
-                    text = text.replace(&format!("{}.{branch}", input.node), &flat);
-                    relations.insert(flat, plan.clone());
-                }
-            }
+            let name = |node: &str| match &input.branch {
+                None => TableReference::bare(node),
+                Some(branch) => TableReference::partial(node, branch.as_str()),
+            };
+            relations.insert(name(&input.node), plan.clone());
+            relations.insert(name(&input.node.to_lowercase()), plan.clone());
         }
-        self.query(&text, relations).await
-    }
-}
-
-/// Column names of a plan.
-pub(crate) fn names(plan: &LogicalPlan) -> Vec<String> {
-    plan.schema().fields().iter().map(|f| f.name().clone()).collect()
-}
-
-/// Fails with the nearest name unless the column is there. Errors: `E0401`.
-pub(crate) fn require(names: &[String], column: &str) -> Result<()> {
-    if names.iter().any(|name| name == column) {
-        return Ok(());
-    }
-    Err(Error::new(Code::E0401, format!("there is no column `{column}`"))
-        .with_hint(did_you_mean(column, names.iter().map(String::as_str))))
-}
-
-/// A name as SQL.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The user's text, if it is one whole SQL expression. Errors: `E0801`.
-pub(crate) fn expression(text: &str) -> Result<&str> {
-    let parsed = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| {
-            parser.parse_expr()?;
-            Ok(parser.peek_token().token)
-        });
-    match parsed {
-        Ok(Token::EOF) => Ok(text),
-        Ok(token) => Err(
-            Error::new(Code::E0801, format!("`{text}` is not one SQL expression"))
-                .with_detail(format!("It ends before `{token}`."))
-                .with_hint("write a single expression; use a `sql` node for a whole SELECT"),
-        ),
-        Err(cause) => Err(
-            Error::new(Code::E0801, format!("the expression `{text}` does not parse"))
-                .with_detail(format!("{cause}."))
-                .with_hint("expressions are written in PostgreSQL's spelling"),
-        ),
-    }
-}
-
-/// The user's text, if it is one ORDER BY item: an expression, `asc|desc`, `nulls first|last`. Errors: `E0801`.
-pub(crate) fn order_item(text: &str) -> Result<OrderItem> {
-    let parsed = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| {
-            let item = parser.parse_order_by_expr()?;
-            Ok((item, parser.peek_token().token))
-        });
-    match parsed {
-        Ok((item, Token::EOF)) => {
-            let descending = item.options.asc == Some(false);
-            let nulls_first = item.options.nulls_first.unwrap_or(descending);
-            Ok(OrderItem {
-                expr: item.expr.to_string(),
-                descending,
-                nulls_first,
-            })
-        }
-        _ => Err(
-            Error::new(Code::E0801, format!("`{text}` is not something to order by"))
-                .with_hint("write a column or expression, then `desc` or `nulls first` if needed"),
-        ),
-    }
-}
-
-/// One ORDER BY item, normalised.
-pub(crate) struct OrderItem {
-    expr: String,
-    descending: bool,
-    nulls_first: bool,
-}
-
-impl OrderItem {
-    /// As SQL.
-    pub(crate) fn to_sql(&self) -> String {
-        let direction = if self.descending { "desc" } else { "asc" };
-        let nulls = if self.nulls_first { "first" } else { "last" };
-        format!("{} {direction} nulls {nulls}", self.expr)
-    }
-
-    /// The opposite order.
-    pub(crate) fn reversed(self) -> Self {
-        OrderItem {
-            expr: self.expr,
-            descending: !self.descending,
-            nulls_first: !self.nulls_first,
-        }
+        self.query_over(sql, relations).await
     }
 }

@@ -225,15 +225,31 @@ fn left_item(name: &str, keys: &[String], how: JoinHow) -> String {
     }
 }
 
-/// `left` and `right` are words of SQL; as names of the sides they must be quoted.
+/// `left` and `right` are words of SQL; as names of the sides they must be quoted. Texts in quotes stay as they are.
 fn sides_quoted(condition: &str) -> String {
-    let pattern = regex::Regex::new(r#"(?i)(^|[^\w".])(left|right)\s*\."#);
-    match pattern {
-        Ok(pattern) => pattern
-            .replace_all(condition, |c: &regex::Captures<'_>| {
-                format!("{}\"{}\".", &c[1], c[2].to_lowercase())
-            })
-            .into_owned(),
-        Err(_) => condition.to_owned(),
+    let Ok(pattern) = regex::Regex::new(r#"(?i)(^|[^\w".])(left|right)\s*\."#) else {
+        return condition.to_owned();
+    };
+    let quote = |part: &str| {
+        let named = |c: &regex::Captures<'_>| format!("{}\"{}\".", &c[1], c[2].to_lowercase());
+        pattern.replace_all(part, named).into_owned()
+    };
+    let parts = condition.split('\'').enumerate();
+    parts
+        .map(|(i, part)| if i % 2 == 0 { quote(part) } else { part.to_owned() })
+        .collect::<Vec<_>>()
+        .join("'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_quoted_and_texts_are_not() {
+        assert_eq!(
+            sides_quoted("left.a = Right.b and right.c <> 'left.x'"),
+            "\"left\".a = \"right\".b and \"right\".c <> 'left.x'"
+        );
     }
 }

@@ -16,83 +16,23 @@ use crate::probe::Quiet;
 use crate::write::FenceClaim;
 
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) {
-    bench
-        .case(report, "check finds everything well", check_is_good(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "check reports a wrong password with a hint",
-            check_reports_a_wrong_login(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "prepare as a dry run changes nothing and lists its actions",
-            dry_run(bench),
-        )
-        .await;
-    bench
-        .case(report, "prepare twice is one change", prepare_twice(bench))
-        .await;
-    bench
-        .case(report, "an empty load creates the table", empty_load(bench))
-        .await;
-    bench
-        .case(report, "a batch of zero rows is fine", zero_row_batch(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "several lanes together write every row once",
-            several_lanes(bench),
-        )
-        .await;
-    bench
-        .case(report, "a second run appends its own rows", two_runs(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "an absent target is not created unasked",
-            no_creation_unasked(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "resume equals what was stored with the rows",
-            resume(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "two streams into one target do not know each other",
-            two_streams(bench),
-        )
-        .await;
-    bench
-        .case(report, "an old fence cannot commit", old_fence(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "a fence lower than the stored one is refused",
-            lower_fence(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "a target changed after prepare is refused",
-            changed_target(bench),
-        )
-        .await;
-    bench
-        .case(report, "cancel leaves no staging and no rows", cancel(bench))
-        .await;
+    cases!(bench, report, {
+        "check finds everything well" => check_is_good(bench),
+        "check reports a wrong password with a hint" => check_reports_a_wrong_login(bench),
+        "prepare as a dry run changes nothing and lists its actions" => dry_run(bench),
+        "prepare twice is one change" => prepare_twice(bench),
+        "an empty load creates the table" => empty_load(bench),
+        "a batch of zero rows is fine" => zero_row_batch(bench),
+        "several lanes together write every row once" => several_lanes(bench),
+        "a second run appends its own rows" => two_runs(bench),
+        "an absent target is not created unasked" => no_creation_unasked(bench),
+        "resume equals what was stored with the rows" => resume(bench),
+        "two streams into one target do not know each other" => two_streams(bench),
+        "an old fence cannot commit" => old_fence(bench),
+        "a fence lower than the stored one is refused" => lower_fence(bench),
+        "a target changed after prepare is refused" => changed_target(bench),
+        "cancel leaves no staging and no rows" => cancel(bench),
+    });
     for mode in [
         WriteMode::Append,
         WriteMode::Replace,

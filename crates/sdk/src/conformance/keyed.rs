@@ -17,92 +17,22 @@ use crate::connector::Role;
 use crate::write::{FenceClaim, OrderBy, Receipt, Target};
 
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) {
-    bench
-        .case(report, "replace leaves exactly the new rows", replaces(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "replace shows the old rows until the commit",
-            replace_is_late(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "replace with no rows empties the target",
-            replace_with_nothing(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "replace keeps grants, keys and views",
-            replace_keeps_dependants(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert adds and changes by key and its counts close",
-            upserts(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert into an absent target is an insert",
-            upsert_creates(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert takes the newest of many versions of a key",
-            upsert_newest(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert takes the smallest when the order is descending",
-            upsert_descending(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert refuses versions of a key without an order",
-            upsert_without_order(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert refuses versions of a key that tie",
-            upsert_tie(bench),
-        )
-        .await;
-    bench
-        .case(report, "upsert refuses NULL in a key", upsert_null_key(bench))
-        .await;
-    bench
-        .case(report, "upsert by several columns", upsert_compound(bench))
-        .await;
-    bench
-        .case(
-            report,
-            "upsert of the same rows again changes nothing",
-            upsert_again(bench),
-        )
-        .await;
-    bench
-        .case(
-            report,
-            "upsert without its key column is refused",
-            upsert_missing_key(bench),
-        )
-        .await;
+    cases!(bench, report, {
+        "replace leaves exactly the new rows" => replaces(bench),
+        "replace shows the old rows until the commit" => replace_is_late(bench),
+        "replace with no rows empties the target" => replace_with_nothing(bench),
+        "replace keeps grants, keys and views" => replace_keeps_dependants(bench),
+        "upsert adds and changes by key and its counts close" => upserts(bench),
+        "upsert into an absent target is an insert" => upsert_creates(bench),
+        "upsert takes the newest of many versions of a key" => upsert_newest(bench),
+        "upsert takes the smallest when the order is descending" => upsert_descending(bench),
+        "upsert refuses versions of a key without an order" => upsert_without_order(bench),
+        "upsert refuses versions of a key that tie" => upsert_tie(bench),
+        "upsert refuses NULL in a key" => upsert_null_key(bench),
+        "upsert by several columns" => upsert_compound(bench),
+        "upsert of the same rows again changes nothing" => upsert_again(bench),
+        "upsert without its key column is refused" => upsert_missing_key(bench),
+    });
 }
 
 macro_rules! needs {

@@ -44,19 +44,11 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) {
             bench.case(report, name, holds_value(bench, sample, value)).await;
         }
     }
-    bench
-        .case(report, "NULL in every type", nulls(bench, &samples))
-        .await;
-    bench
-        .case(report, "a wide row of every type it holds", wide(bench, &samples))
-        .await;
-    bench
-        .case(
-            report,
-            "reserved words, quotes, dots, spaces and unicode as column names",
-            column_names(bench),
-        )
-        .await;
+    cases!(bench, report, {
+        "NULL in every type" => nulls(bench, &samples),
+        "a wide row of every type it holds" => wide(bench, &samples),
+        "reserved words, quotes, dots, spaces and unicode as column names" => column_names(bench),
+    });
     for name in TABLE_NAMES {
         bench
             .case(
@@ -66,15 +58,11 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) {
             )
             .await;
     }
-    bench
-        .case(report, "names that differ in case only", case_only(bench))
-        .await;
-    bench
-        .case(report, "the longest identifier", longest_identifier(bench))
-        .await;
-    bench
-        .case(report, "a row near the row limit", big_row(bench))
-        .await;
+    cases!(bench, report, {
+        "names that differ in case only" => case_only(bench),
+        "the longest identifier" => longest_identifier(bench),
+        "a row near the row limit" => big_row(bench),
+    });
 }
 
 /// Prepares a load of this schema; a refusal of the type is `Ok(Err(_))`.

@@ -265,15 +265,13 @@ const LAST_DAY: i32 = 2_932_896;
 const DAY: i64 = 86_400;
 
 fn times() -> Vec<Sample> {
-    let (first, last) = (i64::from(FIRST_DAY) * DAY, i64::from(LAST_DAY) * DAY + DAY - 1);
-    let seconds = vec![Some(0), None, Some(-1), Some(first), Some(last)];
-    let scaled = |factor: i64| -> Vec<Option<i64>> {
-        let mut all: Vec<_> = seconds.iter().map(|s| s.map(|s| s * factor)).collect();
-        all.push(Some(1_356_998_400 * factor + factor / 4));
-        all
-    };
-    let nanos = vec![Some(0), None, Some(-1_000), Some(1_356_998_400_123_456_000)];
-    let micros = || TimestampMicrosecondArray::from(scaled(1_000_000));
+    let mut all = dates_and_clocks();
+    all.extend(timestamps());
+    all.extend(spans());
+    all
+}
+
+fn dates_and_clocks() -> Vec<Sample> {
     let date64: Vec<_> = [Some(0), None, Some(FIRST_DAY), Some(LAST_DAY)]
         .map(|d| d.map(|d| i64::from(d) * DAY * 1000))
         .to_vec();
@@ -304,6 +302,20 @@ fn times() -> Vec<Sample> {
             Time64NanosecondArray::from(vec![Some(0), None, Some(86_399_999_999_000)]),
         )
         .special("below a microsecond", Time64NanosecondArray::from(vec![1])),
+    ]
+}
+
+fn timestamps() -> Vec<Sample> {
+    let (first, last) = (i64::from(FIRST_DAY) * DAY, i64::from(LAST_DAY) * DAY + DAY - 1);
+    let seconds = vec![Some(0), None, Some(-1), Some(first), Some(last)];
+    let scaled = |factor: i64| -> Vec<Option<i64>> {
+        let mut all: Vec<_> = seconds.iter().map(|s| s.map(|s| s * factor)).collect();
+        all.push(Some(1_356_998_400 * factor + factor / 4));
+        all
+    };
+    let nanos = vec![Some(0), None, Some(-1_000), Some(1_356_998_400_123_456_000)];
+    let micros = || TimestampMicrosecondArray::from(scaled(1_000_000));
+    vec![
         Sample::new("timestamp seconds", TimestampSecondArray::from(seconds.clone())),
         Sample::new(
             "timestamp milliseconds",
@@ -330,6 +342,11 @@ fn times() -> Vec<Sample> {
             "instant nanoseconds",
             TimestampNanosecondArray::from(nanos).with_timezone("UTC"),
         ),
+    ]
+}
+
+fn spans() -> Vec<Sample> {
+    vec![
         Sample::new(
             "duration",
             DurationMicrosecondArray::from(vec![Some(0), None, Some(-1), Some(90_061_000_001)]),

@@ -14,6 +14,7 @@ use synqx_sdk::{Comparison, Literal, Predicate};
 
 use crate::bench::{Bench, batch, none, shown};
 
+#[expect(clippy::too_many_lines, reason = "a list of one column per type")]
 fn every_type() -> RecordBatch {
     let zone: Option<Arc<str>> = Some("UTC".into());
     let ints = Int32Array::from(vec![Some(1), None, Some(3)]);

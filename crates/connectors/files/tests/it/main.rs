@@ -2,6 +2,11 @@
 //!
 //! Every test makes its own folder and its own files. `bench` is the support shared by them.
 
+#![expect(
+    clippy::expect_used,
+    reason = "support code of tests fails a test by panicking"
+)]
+
 mod bad_input;
 mod bench;
 mod commit;

@@ -146,33 +146,36 @@ fn later_actions(plan: &WritePlan, target: &Target) -> Vec<Action> {
                 .into_iter()
                 .for_each(|text| push("commit", text));
         }
-        (PublishPath::Staged, mode, existing) => {
-            if existing.is_none() {
-                sql::create_target(plan)
-                    .into_iter()
-                    .for_each(|text| push("commit", text));
-            } else if mode == WriteMode::Replace {
-                publish::empty_target(plan, target)
-                    .into_iter()
-                    .for_each(|text| push("commit", text));
-            }
-            if mode != WriteMode::Upsert {
-                push("commit", sql::insert_staged(plan, &staging));
-            } else if plan.indexed {
-                push("commit", sql::upsert_indexed(plan, &staging, target));
-            } else {
-                push("commit", publish::lock_writers(plan));
-                let (update, insert) = sql::update_then_insert(plan, &staging, target);
-                update
-                    .into_iter()
-                    .chain([insert])
-                    .for_each(|text| push("commit", text));
-            }
-            push("commit", format!("DROP TABLE {}", staging.sql()));
+        (PublishPath::Staged, ..) => {
+            staged_statements(plan, target, &staging)
+                .into_iter()
+                .for_each(|text| push("commit", text));
         }
         _ => {}
     }
     actions
+}
+
+/// What publishes staged rows.
+fn staged_statements(plan: &WritePlan, target: &Target, staging: &TableName) -> Vec<String> {
+    let mut statements = Vec::new();
+    if plan.existing.is_none() {
+        statements.extend(sql::create_target(plan));
+    } else if target.mode == WriteMode::Replace {
+        statements.extend(publish::empty_target(plan, target));
+    }
+    if target.mode != WriteMode::Upsert {
+        statements.push(sql::insert_staged(plan, staging));
+    } else if plan.indexed {
+        statements.push(sql::upsert_indexed(plan, staging, target));
+    } else {
+        statements.push(publish::lock_writers(plan));
+        let (update, insert) = sql::update_then_insert(plan, staging, target);
+        statements.extend(update);
+        statements.push(insert);
+    }
+    statements.push(format!("DROP TABLE {}", staging.sql()));
+    statements
 }
 
 /// Makes the record table unless it is there. Two runs at once make one: an advisory lock orders them.

@@ -53,69 +53,80 @@ pub(crate) async fn swap(
     let mut statements = owner_and_grants(session, relation.oid, fresh, staging, &doing).await?;
     let indexes = pair_indexes(session, relation.oid, fresh, &doing).await?;
     let sequences = sequences(session, relation.oid, fresh, &doing).await?;
-    let previous = plan.previous();
-    for sequence in &sequences {
-        match &sequence.fresh {
+    statements.extend(hand_over_sequences(staging, &sequences));
+    statements.extend(remove_old(plan, target, &indexes, &sequences));
+    statements.extend(take_name(plan, staging, &indexes, &sequences));
+    session.run(&statements.join("; "), &doing).await
+}
+
+/// Serial sequences change hands; identity sequences go on counting where the old ones were.
+fn hand_over_sequences(staging: &TableName, sequences: &[Sequence]) -> Vec<String> {
+    sequences
+        .iter()
+        .map(|sequence| match &sequence.fresh {
             // A serial column: the default of the new table uses the old sequence, which must outlive the old table.
-            None => statements.push(format!(
-                "ALTER SEQUENCE {} OWNED BY {}.{}",
-                sequence.old.sql(),
-                staging.sql(),
-                quote(&sequence.column)
-            )),
-            Some(fresh) => statements.push(format!(
-                "SELECT pg_catalog.setval({}, last_value, is_called) FROM {}",
-                literal(&fresh.sql()),
-                sequence.old.sql()
-            )),
-        }
-    }
-    if target.replace.keep_previous {
-        statements.push(format!("DROP TABLE IF EXISTS {}", previous.sql()));
-        for sequence in &sequences {
-            if sequence.fresh.is_none() {
-                statements.push(format!(
-                    "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT",
-                    plan.table.sql(),
-                    quote(&sequence.column)
-                ));
-            } else {
-                statements.push(format!(
-                    "ALTER SEQUENCE {} RENAME TO {}",
-                    sequence.old.sql(),
-                    quote(&suffixed(&sequence.old.name, "__previous"))
-                ));
+            None => {
+                let (old, column) = (sequence.old.sql(), quote(&sequence.column));
+                format!("ALTER SEQUENCE {old} OWNED BY {}.{column}", staging.sql())
             }
-        }
-        statements.push(format!(
-            "ALTER TABLE {} RENAME TO {}",
-            plan.table.sql(),
-            quote(&previous.name)
-        ));
-        for (old, _) in &indexes {
-            let index = plan.table.sibling(old);
-            statements.push(format!(
-                "ALTER INDEX {} RENAME TO {}",
-                index.sql(),
-                quote(&suffixed(old, "__previous"))
-            ));
-        }
-    } else {
-        statements.push(format!("DROP TABLE {}", plan.table.sql()));
+            Some(fresh) => {
+                let (fresh, old) = (literal(&fresh.sql()), sequence.old.sql());
+                format!("SELECT pg_catalog.setval({fresh}, last_value, is_called) FROM {old}")
+            }
+        })
+        .collect()
+}
+
+/// Drops the old table, or keeps it under another name with its indexes and sequences.
+fn remove_old(
+    plan: &WritePlan,
+    target: &Target,
+    indexes: &[(String, String)],
+    sequences: &[Sequence],
+) -> Vec<String> {
+    let table = plan.table.sql();
+    if !target.replace.keep_previous {
+        return vec![format!("DROP TABLE {table}")];
     }
-    statements.push(format!(
+    let previous = plan.previous();
+    let mut statements = vec![format!("DROP TABLE IF EXISTS {}", previous.sql())];
+    for sequence in sequences {
+        let (old, column) = (&sequence.old, quote(&sequence.column));
+        statements.push(if sequence.fresh.is_none() {
+            format!("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT")
+        } else {
+            format!(
+                "ALTER SEQUENCE {} RENAME TO {}",
+                old.sql(),
+                quote(&suffixed(&old.name, "__previous"))
+            )
+        });
+    }
+    statements.push(format!("ALTER TABLE {table} RENAME TO {}", quote(&previous.name)));
+    for (old, _) in indexes {
+        let (index, kept) = (plan.table.sibling(old), quote(&suffixed(old, "__previous")));
+        statements.push(format!("ALTER INDEX {} RENAME TO {kept}", index.sql()));
+    }
+    statements
+}
+
+/// Gives the new table, its indexes and its sequences the names of the old ones.
+fn take_name(
+    plan: &WritePlan,
+    staging: &TableName,
+    indexes: &[(String, String)],
+    sequences: &[Sequence],
+) -> Vec<String> {
+    let mut statements = vec![format!(
         "ALTER TABLE {} RENAME TO {}",
         staging.sql(),
         quote(&plan.table.name)
-    ));
-    for (old, fresh) in &indexes {
-        statements.push(format!(
-            "ALTER INDEX {} RENAME TO {}",
-            plan.table.sibling(fresh).sql(),
-            quote(old)
-        ));
+    )];
+    for (old, fresh) in indexes {
+        let fresh = plan.table.sibling(fresh);
+        statements.push(format!("ALTER INDEX {} RENAME TO {}", fresh.sql(), quote(old)));
     }
-    for sequence in &sequences {
+    for sequence in sequences {
         if let Some(fresh) = &sequence.fresh {
             statements.push(format!(
                 "ALTER SEQUENCE {} RENAME TO {}",
@@ -124,7 +135,7 @@ pub(crate) async fn swap(
             ));
         }
     }
-    session.run(&statements.join("; "), &doing).await
+    statements
 }
 
 async fn owner_and_grants(

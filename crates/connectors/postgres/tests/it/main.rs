@@ -6,7 +6,6 @@
 mod database;
 mod reading;
 mod round_trip;
-mod speed;
 mod trouble;
 mod upserting;
 mod writing;

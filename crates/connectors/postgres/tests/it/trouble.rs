@@ -1,4 +1,6 @@
 //! What goes wrong is told with the right code, the object's name and an action, and without a value or a secret.
+//!
+//! Each case is a real refusal of a real server, never a simulated one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! Upsert: counts that close, the newest row, refused keys, with and without a unique index.
+//!
+//! Every case runs against PostgreSQL 15 and 18.
 
 use synqx_model::Code;
 use synqx_model::spec::WriteMode;

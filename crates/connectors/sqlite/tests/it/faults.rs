@@ -1,4 +1,6 @@
 //! A process killed before or after any effect, restarted: the undisturbed result, and nothing left behind.
+//!
+//! The engine's crash matrix kills real processes; here a probe fails at each effect, which is quicker and finer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,6 @@
 //! A folder with a database file, connections to it for both parts, and a load or a read from start to end.
+//!
+//! What the other modules share; it holds no test.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What append, replace and upsert leave behind, and what they refuse.
+//!
+//! Counts of every commit are compared with what is in the table afterwards.
 
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ async fn appends_and_replaces_with_exact_counts() {
     assert_eq!(prepared.path, PublishPath::Fresh);
     assert!(!house.path().exists(), "a dry run makes no file");
     assert_eq!(
-        load(to.as_ref(), &append, &[first.clone()])
+        load(to.as_ref(), &append, std::slice::from_ref(&first))
             .await
             .expect("loads")
             .map(|r| r.inserted),
@@ -45,7 +47,7 @@ async fn appends_and_replaces_with_exact_counts() {
     );
     let again = target("t", WriteMode::Append, first.schema());
     assert_eq!(
-        load(to.as_ref(), &again, &[second.clone()])
+        load(to.as_ref(), &again, std::slice::from_ref(&second))
             .await
             .expect("loads")
             .map(|r| r.inserted),
@@ -86,7 +88,9 @@ async fn replace_keeps_definition_indexes_and_what_depends_on_the_table() {
     let mut goal = target("t", WriteMode::Replace, rows.schema());
     goal.replace.keep_previous = true;
     let before = house.rows("SELECT sql FROM sqlite_schema WHERE tbl_name = 't' AND type = 'index'");
-    load(to.as_ref(), &goal, &[rows.clone()]).await.expect("loads");
+    load(to.as_ref(), &goal, std::slice::from_ref(&rows))
+        .await
+        .expect("loads");
     assert_eq!(house.rows("SELECT * FROM t"), ["1|a"]);
     assert_eq!(house.rows("SELECT * FROM t__previous"), ["9|old"]);
     assert_eq!(

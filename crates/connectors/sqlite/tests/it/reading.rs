@@ -1,8 +1,10 @@
 //! Describing and reading: keys, declared and undeclared types, pushed conditions, snapshots, damage.
+//!
+//! Databases are written with plain SQL, not with the connector under test.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use futures::StreamExt;
 use serde_json::json;

@@ -1,4 +1,6 @@
 //! Every type that is written comes back bit by bit, or is refused before the run.
+//!
+//! Extremes, NULLs and every Arrow type the house knows.
 
 use std::sync::Arc;
 
