@@ -117,6 +117,15 @@ impl Display {
         }
     }
 
+    /// A sentence below the table that stays there, or a line.
+    pub(crate) fn notice(&self, text: &str) {
+        match &self.state().canvas {
+            Some(canvas) => canvas.foot.set_message(text.to_owned()),
+            None if self.0.mode == Mode::Lines => self.0.terminal.err(&format!("{text}\n")),
+            None => {}
+        }
+    }
+
     fn redraw(&self) {
         let mut state = self.state();
         let lines = state
@@ -215,7 +224,7 @@ impl Drop for Drawing {
 
 /// Lines at the bottom of the terminal, redrawn in place.
 ///
-/// The last one is empty, and the cursor rests there: the `^C` that a terminal echoes must not wrap a full line.
+/// The last one is short, and the cursor rests there: the `^C` that a terminal echoes must not wrap a full line.
 struct Canvas {
     screen: MultiProgress,
     bars: Vec<ProgressBar>,
@@ -229,7 +238,11 @@ impl Canvas {
         // The templates are constants of this program; the default style only differs in looks.
         let style =
             |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let foot = screen.add(ProgressBar::new_spinner().with_style(style("{msg}")));
+        let foot = screen.add(
+            ProgressBar::new_spinner()
+                .with_style(style("{msg}"))
+                .with_message(" "),
+        );
         Canvas {
             screen,
             bars: Vec::new(),

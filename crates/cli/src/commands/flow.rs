@@ -26,7 +26,7 @@ pub(crate) async fn flow(
     options.retries = manner.retries;
     let watch = stop::watch(options.cancel.clone(), {
         let display = display.clone();
-        move |text| display.say(text)
+        move |text| display.notice(text)
     });
     let drawing = display.draw();
     let outcome = Box::pin(engine.run(spec, &options)).await;
