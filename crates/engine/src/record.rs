@@ -203,7 +203,9 @@ impl<'a> Recorder<'a> {
                 // A branch is counted where it is read; a node read twice by one consumer arrives twice.
                 let emitted = match (&input.branch, shared) {
                     (Some(_), _) => received,
-                    (None, Some(_)) => emitted * self.reads(&input.node, &step.node, graph),
+                    (None, Some(_)) => self
+                        .reads(&name, &step.node)
+                        .map_or(received, |times| emitted * times),
                     (None, None) => emitted,
                 };
                 EdgeCount {
@@ -215,14 +217,14 @@ impl<'a> Recorder<'a> {
             .collect()
     }
 
-    /// How often a consumer reads a node: more than once in a self-join.
-    fn reads(&self, node: &str, consumer: &str, graph: &Graph) -> u64 {
-        let others = graph
-            .consumers
-            .get(node)
-            .map_or(0, |c| c.iter().filter(|c| *c != consumer).count());
-        let uses = graph.uses.get(node).copied().unwrap_or(1);
-        (uses.saturating_sub(others)).max(1) as u64
+    /// How often a consumer reads a node: more than once in a self-join. `None` where it looks at its whole input
+    /// again for a computed value, as often as the plan needs.
+    fn reads(&self, input: &str, consumer: &str) -> Option<u64> {
+        match self.spec.node(consumer).map(|node| &node.operator) {
+            Some(Operator::Sql(sql)) => Some(synqx_model::dag::relation_uses(&sql.0, input).max(1) as u64),
+            Some(Operator::FillNulls(fill)) if fill.strategy.is_some() => None,
+            _ => Some(1),
+        }
     }
 
     /// Rows the branches of a switch handed on, each branch once.

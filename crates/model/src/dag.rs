@@ -227,7 +227,7 @@ fn count_uses(spec: &PipelineSpec, inputs: &BTreeMap<String, Vec<InputRef>>) -> 
 }
 
 /// How often a SELECT reads a relation.
-fn relation_uses(sql: &str, name: &str) -> usize {
+pub fn relation_uses(sql: &str, name: &str) -> usize {
     parse_select(sql).map_or(1, |found| found.names.iter().filter(|n| *n == name).count())
 }
 

@@ -29,12 +29,15 @@ use crate::trouble::{Phase, inward};
 
 /// A session for compiling and running fragments.
 pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionContext> {
+    // Every stream of every sort holds a share: a small budget is spent on few of them, in smaller batches.
+    let operators = operator_bytes(&options.budget);
+    let streams = options.parallel.min(operators >> 24).max(1);
     let mut config = SessionConfig::new()
-        .with_target_partitions(options.parallel.max(1))
+        .with_target_partitions(streams)
+        .with_batch_size((operators >> 13).clamp(512, 8192))
         .with_information_schema(false)
         .with_create_default_catalog_and_schema(true)
         .with_collect_statistics(false);
-    let operators = operator_bytes(&options.budget);
     let set = config.options_mut();
     set.optimizer.prefer_hash_join = options.joins == JoinPolicy::Hash;
     set.optimizer.repartition_file_scans = false;

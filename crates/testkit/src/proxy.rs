@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -247,6 +247,7 @@ async fn serve(
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut listener = Some(listener);
+    let mut reserved: Option<TcpSocket> = None;
     loop {
         let accepted = async {
             match &listener {
@@ -263,13 +264,18 @@ async fn serve(
             }
             order = orders.recv() => match order {
                 Some(Order::Refuse(done)) => {
+                    // Bound without listening: refused, and nobody else is given the port meanwhile.
                     listener = None;
+                    reserved = reserve(address).ok();
                     let _ = done.send(());
                 }
                 Some(Order::Accept(done)) => {
                     let bound = match listener.is_some() {
                         true => Ok(()),
-                        false => TcpListener::bind(address).await.map(|bound| listener = Some(bound)),
+                        false => match reserved.take() {
+                            Some(socket) => socket.listen(128).map(|bound| listener = Some(bound)),
+                            None => TcpListener::bind(address).await.map(|bound| listener = Some(bound)),
+                        },
                     };
                     let _ = done.send(bound);
                 }
@@ -277,6 +283,13 @@ async fn serve(
             },
         }
     }
+}
+
+fn reserve(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 async fn relay(client: TcpStream, shared: Arc<Shared>) {

@@ -48,6 +48,8 @@ pub(crate) struct Column {
     /// The scratch text of the current row.
     text: String,
     refuse_null: bool,
+    /// SQLite would store a negative zero as the integer 0 here, and nobody consented.
+    refuse_negative_zero: bool,
 }
 
 /// What the target does with a column.
@@ -61,6 +63,8 @@ pub(crate) struct Slot {
     pub(crate) index: usize,
     /// NULL is refused here (`E0309`): a key.
     pub(crate) key: bool,
+    /// `allow_loss` names the column.
+    pub(crate) loss: bool,
 }
 
 /// A value to be bound.
@@ -93,6 +97,7 @@ impl Column {
             values,
             text: String::new(),
             refuse_null: slot.key,
+            refuse_negative_zero: !slot.loss && affinity(&slot.declared) != Affinity::Blob,
         })
     }
 
@@ -142,6 +147,14 @@ impl Column {
                 let value = a.value(row);
                 if value.is_nan() {
                     return Err(self.refused("A value is NaN, which SQLite would turn into NULL"));
+                }
+                if value == 0.0 && value.is_sign_negative() && self.refuse_negative_zero {
+                    return Err(self
+                        .refused("A value is -0.0, which SQLite stores as 0")
+                        .with_hint(format!(
+                            "add `allow_loss: [{}]`, or add 0.0 to it before the load",
+                            self.name
+                        )));
                 }
                 return Ok(ValueRef::Real(value));
             }

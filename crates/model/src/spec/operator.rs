@@ -274,7 +274,11 @@ pub struct Cast {
     /// Column → type, or type with a format.
     pub columns: OrderedMap<CastTo>,
     /// What happens to a value that does not convert.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_default",
+        deserialize_with = "null_is_a_word"
+    )]
     pub on_error: CastError,
 }
 
@@ -319,6 +323,11 @@ pub enum CastError {
     Null,
     /// The row is quarantined.
     Quarantine,
+}
+
+/// YAML reads `on_error: null` as no value; here it is the word.
+fn null_is_a_word<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<CastError, D::Error> {
+    Ok(Option::<CastError>::deserialize(deserializer)?.unwrap_or(CastError::Null))
 }
 
 /// Renames columns.

@@ -203,6 +203,7 @@ fn create(target: &Target) -> Result<Columns> {
                 declared,
                 index,
                 key: false,
+                loss: target.allow_loss.contains(field.name()),
             }),
             Err(error) => found.errors.push(error),
         }
@@ -226,6 +227,7 @@ fn meet(table: &Table, target: &Target) -> Columns {
             declared: declared.to_owned(),
             index,
             key: false,
+            loss: target.allow_loss.contains(field.name()),
         };
         match table.column(field.name()) {
             Some(column) if column.generated => {

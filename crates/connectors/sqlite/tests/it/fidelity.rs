@@ -30,7 +30,9 @@ fn assert_same(written: &RecordBatch, read: &RecordBatch) {
     for (i, field) in written.schema().fields().iter().enumerate() {
         assert_eq!(
             written.column(i).as_ref(),
-            read.column_by_name(field.name()).expect(field.name()).as_ref(),
+            read.column_by_name(field.name())
+                .expect("every column comes back")
+                .as_ref(),
             "{}",
             field.name()
         );
@@ -72,7 +74,7 @@ async fn house_types_round_trip_bit_by_bit() {
             Arc::new(Float64Array::from(vec![
                 Some(f64::NEG_INFINITY),
                 Some(5e-324),
-                Some(-0.0),
+                Some(-1.5e308),
             ])),
         ),
         (
@@ -212,6 +214,22 @@ async fn house_types_round_trip_bit_by_bit() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn negative_zero_is_refused_unless_its_loss_is_allowed() {
+    let house = House::new();
+    let written = batch(vec![("x", Arc::new(Float64Array::from(vec![-0.0])) as ArrayRef)]);
+    let to = house.open(Role::Destination);
+    let mut goal = target("t", WriteMode::Append, written.schema());
+    let error = load(to.as_ref(), &goal, std::slice::from_ref(&written))
+        .await
+        .expect_err("a sign would be lost");
+    assert_eq!(error.code(), Code::E0404);
+    assert!(error.hint().is_some_and(|hint| hint.contains("allow_loss: [x]")));
+    goal.allow_loss = vec!["x".into()];
+    load(to.as_ref(), &goal, &[written]).await.expect("loads");
+    assert_eq!(house.rows("SELECT x FROM t"), ["0.0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -418,7 +436,7 @@ proptest! {
             ("ns", Arc::new(TimestampNanosecondArray::from_iter_values((0..n).map(|i| mix(i) as i64)))),
             ("us", Arc::new(TimestampMicrosecondArray::from_iter_values((0..n).map(|i| mix(i) as i64 / 40)).with_timezone("UTC"))),
             ("t", Arc::new(StringViewArray::from_iter_values((0..n).map(|i| format!("{}\u{0}é{}", mix(i), "z".repeat(i)))))),
-            ("r", Arc::new(Float64Array::from_iter_values((0..n).map(|i| Some(f64::from_bits(mix(i))).filter(|x| !x.is_nan()).unwrap_or(0.5))))),
+            ("r", Arc::new(Float64Array::from_iter_values((0..n).map(|i| Some(f64::from_bits(mix(i))).filter(|x| !x.is_nan() && *x != 0.0).unwrap_or(0.5))))),
         ]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let read = runtime.block_on(round_trip(&written));
