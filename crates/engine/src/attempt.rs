@@ -58,6 +58,10 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the order of opening, compiling and preparing is the point; to be split"
+    )]
     /// Opens, describes, compiles and prepares; with `dry` nothing is changed anywhere.
     pub(crate) async fn new(
         engine: &Engine,
@@ -437,6 +441,10 @@ fn next_wait(spec: &PipelineSpec, options: &RunOptions, error: &Error, attempt: 
     })
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "builds one attempt and judges its end; to be split"
+)]
 async fn one_attempt(
     engine: &Engine,
     spec: &PipelineSpec,

@@ -21,6 +21,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// A connection, opened when it is new. Errors: `E0109`, `E0110`, `E01xx`, `E06xx`.
+    #[expect(clippy::too_many_arguments, reason = "the engine's surroundings, passed once")]
     pub(crate) async fn get(
         &mut self,
         engine: &Engine,

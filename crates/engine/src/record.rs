@@ -208,6 +208,8 @@ impl<'a> Recorder<'a> {
                         .map_or(received, |times| emitted * times),
                     (None, None) => emitted,
                 };
+                let looks_again = self.reads(&name, &step.node).is_none();
+                let received = if looks_again { emitted } else { received };
                 EdgeCount {
                     from: name,
                     emitted,

@@ -31,7 +31,8 @@ use crate::trouble::{Phase, inward};
 pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionContext> {
     // Every stream of every sort holds a share: a small budget is spent on few of them, in smaller batches.
     let operators = operator_bytes(&options.budget);
-    let streams = options.parallel.min(operators >> 24).max(1);
+    // Two at least: with one, DataFusion knows hash joins only.
+    let streams = options.parallel.min(operators >> 24).max(2);
     let mut config = SessionConfig::new()
         .with_target_partitions(streams)
         .with_batch_size((operators >> 13).clamp(512, 8192))

@@ -60,7 +60,7 @@ impl Budget {
 
     /// Bytes one batch aims for: 8 MiB, less when the budget is small.
     pub fn batch_target(&self) -> usize {
-        (self.0.limit / 24).clamp(256 << 10, 8 << 20) as usize
+        (self.0.limit / 48).clamp(256 << 10, 8 << 20) as usize
     }
 
     /// Takes bytes if they fit.

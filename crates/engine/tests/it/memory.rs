@@ -1,7 +1,7 @@
 //! Sort, aggregate, join and deduplicate over ten times the budget: they spill, finish and stay inside it.
 //!
-//! The data is generated as CSV of about 80 MB against a budget of 24 MiB for operators of that size class; the
-//! budget's own peak is what is judged here, resident memory is judged by the benchmark of the command line.
+//! The data is generated as CSV of 170 MB against a budget of 16 MiB. The budget's own peak is what is judged here;
+//! resident memory belongs to the whole process and is measured from the command line.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use synqx_model::ByteSize;
 
 use crate::setting::{engine, options, spec};
 
-const ROWS: u64 = 700_000;
+const ROWS: u64 = 1_100_000;
 
 fn big_file(dir: &std::path::Path, name: &str, step: u64) {
     let file = std::fs::File::create(dir.join(name)).expect("a file");
@@ -46,7 +46,7 @@ async fn join_sort_aggregate_and_deduplicate_ten_times_the_budget() {
     assert_eq!(load.rows_out, ROWS);
     let bytes = std::fs::metadata(dir.path().join("a.csv")).expect("a file").len() * 2;
     assert!(
-        bytes >= 7 * options.memory.0,
+        bytes >= 10 * options.memory.0,
         "{bytes} bytes are not enough to prove anything"
     );
     assert!(

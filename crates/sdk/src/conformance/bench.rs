@@ -310,9 +310,18 @@ impl<'a> Bench<'a> {
     ) -> Result<(ReadPlan, Vec<RecordBatch>), Problem> {
         let mut scan = self.scan(from, asset).await?;
         change(&mut scan);
+        self.read_scan(from, &scan).await
+    }
+
+    /// Reads a scan to its end.
+    pub async fn read_scan(
+        &self,
+        from: &dyn Connection,
+        scan: &Scan,
+    ) -> Result<(ReadPlan, Vec<RecordBatch>), Problem> {
         let source = from.source().ok_or("the connection has no source")?;
-        let plan = source.plan(&scan).await?;
-        let reader = source.open(&scan, &plan).await?;
+        let plan = source.plan(scan).await?;
+        let reader = source.open(scan, &plan).await?;
         let mut batches = Vec::new();
         for partition in 0..plan.partitions.len() {
             let mut stream = reader.read(partition).await?;

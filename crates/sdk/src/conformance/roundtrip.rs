@@ -22,7 +22,8 @@ use crate::probe::Quiet;
 /// Codes with which a type may be refused before the run.
 const TYPE_REFUSED: [Code; 4] = [Code::E0407, Code::E0403, Code::E0409, Code::E0406];
 /// Codes with which a single value may be refused while it is written.
-const VALUE_REFUSED: [Code; 6] = [
+const VALUE_REFUSED: [Code; 7] = [
+    Code::E0316,
     Code::E0307,
     Code::E0403,
     Code::E0404,

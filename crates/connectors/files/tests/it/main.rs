@@ -10,6 +10,7 @@
 mod bad_input;
 mod bench;
 mod commit;
+mod conformance;
 mod formats;
 mod json;
 mod reading;

@@ -83,8 +83,8 @@ impl Destination for Database {
             .is_some_and(|committed| committed.run == target.run);
         if changed && !own {
             Box::new(load).abort().await?;
-            let message = format!("table `{label}` is no longer as it was when the run was prepared");
-            return Err(Error::new(Code::E0311, message).with_hint("run again: the plan is made anew"));
+            let what = format!("table `{label}` is no longer as it was when the run was prepared");
+            return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
         }
         Ok(Box::new(load))
     }

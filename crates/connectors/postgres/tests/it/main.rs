@@ -10,6 +10,7 @@
     reason = "a test that cannot go on says why and stops; a table of cases is read as one"
 )]
 
+mod conformance;
 mod database;
 mod reading;
 mod round_trip;

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says why and stops; a table of cases is read as one"
 )]
 
+mod conformance;
 mod faults;
 mod fidelity;
 mod house;
