@@ -203,9 +203,7 @@ impl<'a> Recorder<'a> {
                 // A branch is counted where it is read; a node read twice by one consumer arrives twice.
                 let emitted = match (&input.branch, shared) {
                     (Some(_), _) => received,
-                    (None, Some(_)) => self
-                        .reads(&name, &step.node)
-                        .map_or(received, |times| emitted * times),
+                    (None, Some(_)) => emitted * self.reads(&name, &step.node).unwrap_or(1),
                     (None, None) => emitted,
                 };
                 let looks_again = self.reads(&name, &step.node).is_none();

@@ -74,8 +74,7 @@ impl Destination for Database {
         let session = Session::connect(link, Scope::Catalog).await?;
         let plan = Box::pin(plan::plan(&session, link, target)).await?;
         let changed = plan.fingerprint != prepared.fingerprint || !plan.alters.is_empty();
-        let label = plan.table.label();
-        session.enter(link, Scope::Data).await?;
+        let (label, _) = (plan.table.label(), session.enter(link, Scope::Data).await?);
         let load = Box::pin(load::TableLoad::begin(link, session, plan, target, claim)).await?;
         // After a lost answer the table has changed because this run's own commit changed it.
         let own = load
