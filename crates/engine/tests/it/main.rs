@@ -6,6 +6,5 @@
 
 mod crash;
 mod flow;
-mod memory;
 mod setting;
 mod trouble;
