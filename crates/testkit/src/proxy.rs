@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -247,7 +247,6 @@ async fn serve(
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut listener = Some(listener);
-    let mut reserved: Option<TcpSocket> = None;
     loop {
         let accepted = async {
             match &listener {
@@ -264,18 +263,13 @@ async fn serve(
             }
             order = orders.recv() => match order {
                 Some(Order::Refuse(done)) => {
-                    // Bound without listening: refused, and nobody else is given the port meanwhile.
                     listener = None;
-                    reserved = reserve(address).ok();
                     let _ = done.send(());
                 }
                 Some(Order::Accept(done)) => {
                     let bound = match listener.is_some() {
                         true => Ok(()),
-                        false => match reserved.take() {
-                            Some(socket) => socket.listen(128).map(|bound| listener = Some(bound)),
-                            None => TcpListener::bind(address).await.map(|bound| listener = Some(bound)),
-                        },
+                        false => TcpListener::bind(address).await.map(|bound| listener = Some(bound)),
                     };
                     let _ = done.send(bound);
                 }
@@ -283,13 +277,6 @@ async fn serve(
             },
         }
     }
-}
-
-fn reserve(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
 }
 
 async fn relay(client: TcpStream, shared: Arc<Shared>) {
@@ -545,6 +532,9 @@ mod tests {
     #[tokio::test]
     async fn refuses_and_accepts_again_on_the_same_port() {
         let (proxy, mut client, _heard) = pair().await;
+        // A round trip first: a connection that is still in the listener's queue would be refused with it.
+        client.write_all(b"x").await.expect("sends");
+        client.read_exact(&mut [0]).await.expect("is accepted");
         proxy.refuse().await;
         let refused = TcpStream::connect(proxy.address()).await.expect_err("is refused");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
