@@ -20,6 +20,7 @@ use synqx_sdk::BatchStream;
 use tokio::sync::OnceCell;
 
 use crate::check::RejectSink;
+use crate::compact::below_sorts;
 use crate::exchange::Exchange;
 use crate::trouble::{Phase, inward};
 
@@ -82,10 +83,8 @@ impl Fragment {
             .get_or_try_init(|| async {
                 let mut state = self.context.state();
                 state.config_mut().options_mut().optimizer.prefer_hash_join = self.joins == JoinPolicy::Hash;
-                state
-                    .create_physical_plan(&self.logical)
-                    .await
-                    .map_err(|e| inward(e, Phase::Planning))
+                let plan = state.create_physical_plan(&self.logical).await;
+                plan.and_then(below_sorts).map_err(|e| inward(e, Phase::Planning))
             })
             .await
     }

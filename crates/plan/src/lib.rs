@@ -7,6 +7,7 @@
 
 mod annotations;
 mod check;
+mod compact;
 mod compile;
 mod display;
 mod exchange;

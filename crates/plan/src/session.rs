@@ -42,8 +42,9 @@ pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionConte
     let set = config.options_mut();
     set.optimizer.prefer_hash_join = options.joins == JoinPolicy::Hash;
     set.optimizer.repartition_file_scans = false;
-    set.execution.sort_spill_reservation_bytes = (operators / 12).min(10 << 20);
-    set.execution.sort_in_place_threshold_bytes = (operators / 12).min(1 << 20);
+    // The pool guarantees every merge its share; nothing has to be set aside beforehand.
+    set.execution.sort_spill_reservation_bytes = (operators / 64).min(1 << 20);
+    set.execution.sort_in_place_threshold_bytes = (operators / 64).min(1 << 20);
     set.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
     let disk = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]));

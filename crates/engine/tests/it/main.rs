@@ -6,5 +6,6 @@
 
 mod crash;
 mod flow;
+mod memory;
 mod setting;
 mod trouble;
