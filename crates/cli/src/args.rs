@@ -123,6 +123,9 @@ pub(crate) struct Manner {
     /// Attempts after the first, for faults that may pass
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) retries: u32,
+    /// Leave the rows of an interrupted run of an older document as they are and start anew
+    #[arg(long)]
+    pub(crate) abandon: bool,
     /// Print events as JSON, one per line, on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,

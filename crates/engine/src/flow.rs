@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use synqx_model::event::{EventKind, StepState};
@@ -22,6 +23,8 @@ pub(crate) struct Flow<'a> {
     pub(crate) run: RunContext,
     pub(crate) parallel: usize,
     pub(crate) cancel: CancellationToken,
+    /// Longest times of steps.
+    pub(crate) timeouts: BTreeMap<String, Duration>,
     pub(crate) events: Arc<dyn Events>,
 }
 
@@ -31,6 +34,9 @@ pub(crate) struct OpenLoad<'a> {
     pub(crate) lanes: usize,
 }
 
+/// How long lanes that were told to stop are waited for.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// The error of a run the user stopped.
 pub(crate) fn cancelled() -> Error {
     Error::new(Code::E0701, "the run was cancelled")
@@ -38,8 +44,51 @@ pub(crate) fn cancelled() -> Error {
 }
 
 impl Flow<'_> {
-    /// Runs every fragment that a load still needs. Errors: those of sources, plan and destinations.
-    pub(crate) async fn run(&self, loads: &mut BTreeMap<String, OpenLoad<'_>>) -> Result<()> {
+    /// Runs every fragment that a load still needs. Errors: `E0702`, and those of sources, plan and destinations.
+    pub(crate) async fn run(mut self, loads: &mut BTreeMap<String, OpenLoad<'_>>) -> Result<()> {
+        // Cancelled with the run, and by itself when a step is out of time.
+        let run = std::mem::take(&mut self.cancel);
+        self.cancel = run.child_token();
+        let mut rows = std::pin::pin!(self.fragments(loads));
+        let late = tokio::select! {
+            done = &mut rows => return done,
+            late = self.late() => late,
+        };
+        self.cancel.cancel();
+        // Lanes stop between two batches; a call that hangs is given up with the stream that waits for it.
+        let _ = tokio::time::timeout(GRACE, rows).await;
+        Err(late)
+    }
+
+    /// Ends when a step is out of time.
+    async fn late(&self) -> Error {
+        if self.timeouts.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for (node, limit) in &self.timeouts {
+                let working = self.plan.meters.step(node).and_then(|meter| meter.working());
+                if working.is_some_and(|working| working > *limit) {
+                    return self.out_of_time(node, *limit);
+                }
+            }
+        }
+    }
+
+    fn out_of_time(&self, node: &str, limit: Duration) -> Error {
+        let rows = self.plan.meters.step(node).map_or(0, |meter| meter.rows());
+        let limit = synqx_model::render_duration(limit);
+        Error::new(
+            Code::E0702,
+            format!("the step took longer than its timeout of {limit}"),
+        )
+        .at_node(node)
+        .with_detail(format!("{rows} rows had passed."))
+        .with_hint("raise `timeout`, or find what holds the step up with `synqx plan`")
+    }
+
+    async fn fragments(&self, loads: &mut BTreeMap<String, OpenLoad<'_>>) -> Result<()> {
         let needed = needed(self.plan, loads);
         for fragment in self.plan.fragments.iter().filter(|f| needed.contains(&f.id)) {
             self.mark(fragment, StepState::Running);

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use synqx_model::{Code, Error, Result, ResultExt, RunId};
 use synqx_sdk::{Effect, Moment, Probe};
 
+use crate::RunOptions;
+
 /// An intent, held.
 #[derive(Debug)]
 pub(crate) struct Intent {
@@ -23,61 +25,61 @@ pub(crate) struct Intent {
     pub(crate) resumed: bool,
     path: PathBuf,
     /// Holds the lock.
-    _file: File,
+    file: File,
+    stored: Stored,
     probe: Arc<dyn Probe>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Stored {
     run: RunId,
     spec_hash: String,
     started_ms: i64,
 }
 
+/// Stands behind the intent once the run begins to publish.
+const PUBLISHING: &str = "\npublishing\n";
+
+/// A run whose process is gone.
+struct Dead {
+    path: PathBuf,
+    file: File,
+    stored: Stored,
+    publishing: bool,
+}
+
 impl Intent {
-    /// Finds the newest dead run of this document, or begins a new one. Errors: `E0503`.
-    pub(crate) fn take(
-        state_dir: &Path,
-        pipeline: &str,
-        spec_hash: &str,
-        probe: &Arc<dyn Probe>,
-    ) -> Result<Self> {
+    /// Finds the newest dead run of this document, or begins a new one. Dead runs of another document are swept when
+    /// they had published nothing. Errors: `E0503`, `E0506`.
+    pub(crate) fn take(options: &RunOptions, pipeline: &str, spec_hash: &str) -> Result<Self> {
+        let (state_dir, probe) = (&options.state_dir, &options.probe);
         let dir = state_dir.join("runs").join(folder_name(pipeline));
-        let failed = || format!("cannot keep run state in `{}`", dir.display());
-        std::fs::create_dir_all(&dir)
-            .coded(Code::E0503, failed)
-            .map_err(hint)?;
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(&dir)
-            .coded(Code::E0503, failed)
-            .map_err(hint)?
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "intent"))
-            .collect();
-        paths.sort();
-        let mut found: Option<Intent> = None;
-        for path in paths.into_iter().rev() {
-            let Some((file, stored)) = dead(&path) else {
-                continue;
-            };
-            let same = stored.filter(|stored| stored.spec_hash == spec_hash);
-            match (same, &found) {
-                (Some(stored), None) => {
-                    let probe = Arc::clone(probe);
-                    found = Some(Intent {
-                        run: stored.run,
-                        resumed: true,
-                        path,
-                        _file: file,
-                        probe,
-                    });
+        let mut found: Option<Dead> = None;
+        for dead in dead_runs(&dir)? {
+            let same = dead.stored.spec_hash == spec_hash;
+            if same
+                && found
+                    .as_ref()
+                    .is_none_or(|found| dead.publishing && !found.publishing)
+            {
+                if let Some(other) = found.replace(dead) {
+                    other.forget(state_dir, pipeline)?;
                 }
-                _ => std::fs::remove_file(&path)
-                    .coded(Code::E0503, failed)
-                    .map_err(hint)?,
+            } else if dead.publishing && !same && !options.abandon {
+                return Err(unfinished(&dead, pipeline));
+            } else {
+                dead.forget(state_dir, pipeline)?;
             }
         }
         match found {
-            Some(intent) => Ok(intent),
+            Some(dead) => Ok(Intent {
+                run: dead.stored.run,
+                resumed: true,
+                path: dead.path,
+                file: dead.file,
+                stored: dead.stored,
+                probe: Arc::clone(probe),
+            }),
             None => Intent::begin(&dir, spec_hash, probe),
         }
     }
@@ -116,9 +118,25 @@ impl Intent {
             run,
             resumed: false,
             path,
-            _file: file,
+            file,
+            stored,
             probe: Arc::clone(probe),
         })
+    }
+
+    /// Notes, durably, that rows may become visible from now on. Errors: `E0503`.
+    pub(crate) fn publish(&self) -> Result<()> {
+        self.probe.reach(Effect::Mark, Moment::Before)?;
+        let text =
+            serde_json::to_string(&self.stored).coded(Code::E9901, || "an intent does not serialise")?;
+        // Written behind the intent and never over it: a note cut short leaves the intent readable.
+        let mut file = &self.file;
+        file.seek(std::io::SeekFrom::Start(text.len() as u64))
+            .and_then(|_| file.write_all(PUBLISHING.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .coded(Code::E0503, || format!("cannot write `{}`", self.path.display()))
+            .map_err(hint)?;
+        self.probe.reach(Effect::Mark, Moment::After)
     }
 
     /// Nothing is left to do for a restart. Errors: `E0503`.
@@ -149,8 +167,42 @@ fn hint(error: Error) -> Error {
     error.with_hint("make the folder writable, or choose another with `--state DIR`")
 }
 
-/// An intent whose process is gone, with its lock now ours. Half-written ones have no content: nothing had begun.
-fn dead(path: &Path) -> Option<(File, Option<Stored>)> {
+/// Runs of a pipeline whose process is gone, newest first, each with its lock now ours. Half-written intents have no
+/// content: nothing had begun. Errors: `E0503`.
+fn dead_runs(dir: &Path) -> Result<Vec<Dead>> {
+    let failed = || format!("cannot keep run state in `{}`", dir.display());
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::create_dir_all(dir)?;
+        let paths = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok().map(|e| e.path()));
+        Ok(paths
+            .filter(|path| path.extension().is_some_and(|e| e == "intent"))
+            .collect())
+    };
+    let mut paths = read().coded(Code::E0503, failed).map_err(hint)?;
+    paths.sort();
+    let mut runs = Vec::new();
+    for path in paths.into_iter().rev() {
+        let Some((file, text)) = unlocked(&path) else {
+            continue;
+        };
+        let (intent, note) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        match serde_json::from_str(intent) {
+            Ok(stored) => runs.push(Dead {
+                path,
+                file,
+                stored,
+                publishing: !note.is_empty(),
+            }),
+            Err(_) => std::fs::remove_file(&path)
+                .coded(Code::E0503, failed)
+                .map_err(hint)?,
+        }
+    }
+    Ok(runs)
+}
+
+/// A file whose process is gone, with its lock now ours, and its text.
+fn unlocked(path: &Path) -> Option<(File, String)> {
     let mut file = OpenOptions::new().read(true).write(true).open(path).ok()?;
     match file.try_lock() {
         Ok(()) => {}
@@ -162,7 +214,31 @@ fn dead(path: &Path) -> Option<(File, Option<Stored>)> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
-    Some((file, serde_json::from_str(&text).ok()))
+    Some((file, text))
+}
+
+impl Dead {
+    /// Removes the intent, and the rejected rows of a run that published nothing. Errors: `E0503`.
+    fn forget(self, state_dir: &Path, pipeline: &str) -> Result<()> {
+        if !self.publishing {
+            crate::rejects::sweep(state_dir, pipeline, self.stored.run);
+        }
+        std::fs::remove_file(&self.path)
+            .coded(Code::E0503, || format!("cannot remove `{}`", self.path.display()))
+            .map_err(hint)
+    }
+}
+
+fn unfinished(dead: &Dead, pipeline: &str) -> Error {
+    let run = dead.stored.run;
+    Error::new(
+        Code::E0506,
+        format!("run {run} of `{pipeline}` stopped while it was publishing, and the document has changed since"),
+    )
+    .with_detail("Some of its loads may have published their rows.")
+    .with_hint(
+        "put the old document back and run it to finish that run, or run with `--abandon` to leave its rows as they are",
+    )
 }
 
 /// A folder name that no two pipelines share.
@@ -190,13 +266,16 @@ pub(crate) fn sync_folder(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use synqx_sdk::probe::Quiet;
-
     use super::*;
 
+    fn options(dir: &Path, abandon: bool) -> RunOptions {
+        let mut options = RunOptions::new(dir);
+        options.abandon = abandon;
+        options
+    }
+
     fn take(dir: &Path, hash: &str) -> Intent {
-        let probe: Arc<dyn Probe> = Arc::new(Quiet);
-        Intent::take(dir, "p/q", hash, &probe).expect("an intent")
+        Intent::take(&options(dir, false), "p/q", hash).expect("an intent")
     }
 
     #[test]
@@ -221,5 +300,27 @@ mod tests {
         closed.close().expect("closes");
         drop(closed);
         assert!(!take(dir.path(), "other").resumed);
+    }
+
+    #[test]
+    fn a_changed_document_stops_at_a_run_that_had_begun_to_publish() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = take(dir.path(), "h");
+        first.publish().expect("is noted");
+        let run = first.run;
+        drop(first);
+        let refused = Intent::take(&options(dir.path(), false), "p/q", "other").expect_err("stops");
+        assert_eq!(refused.code(), Code::E0506);
+        let resumed = take(dir.path(), "h");
+        assert_eq!(
+            (resumed.run, resumed.resumed),
+            (run, true),
+            "the old document goes on"
+        );
+        resumed.publish().expect("is noted again");
+        drop(resumed);
+        let anew = Intent::take(&options(dir.path(), true), "p/q", "other").expect("abandons it");
+        assert_ne!(anew.run, run);
+        assert!(!anew.resumed);
     }
 }

@@ -2,19 +2,22 @@
 //!
 //! The engine is handed a document, a registry of connectors and a resolver of secrets; it names no system itself.
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
-//! stands around it: `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
+//! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
+//! the protocol asks for), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
 //! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
 
 mod attempt;
 mod flow;
 mod intent;
 mod open;
+mod prepare;
 mod progress;
 mod protocol;
 mod record;
 mod rejects;
 mod report;
 mod resident;
+mod run;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +65,8 @@ pub struct RunOptions {
     pub backoff: std::time::Duration,
     /// Which fence loads ask for.
     pub fence: FenceClaim,
+    /// Leaves the rows of an interrupted run of another document as they are, instead of stopping.
+    pub abandon: bool,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
@@ -88,6 +93,7 @@ impl RunOptions {
             retries: 3,
             backoff: std::time::Duration::from_millis(500),
             fence: FenceClaim::Next,
+            abandon: false,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),
@@ -145,7 +151,7 @@ impl Engine {
 
     /// Runs a document to its end, retrying faults that may pass. Texts of the outcome are redacted.
     pub async fn run(&self, spec: &PipelineSpec, options: &RunOptions) -> RunOutcome {
-        let mut outcome = Box::pin(attempt::run(self, spec, options)).await;
+        let mut outcome = Box::pin(run::run(self, spec, options)).await;
         outcome.error = outcome.error.map(|error| self.clean(error));
         outcome
     }

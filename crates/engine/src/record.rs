@@ -14,6 +14,7 @@ use synqx_model::{Code, Error, PipelineSpec, Result, ResultExt, RunId};
 use synqx_plan::{Meters, StepInfo, edge_name};
 
 use crate::attempt::Attempt;
+use crate::rejects::Kept;
 use crate::{RunOptions, RunOutcome, resident};
 
 /// What is known of a run from its start.
@@ -117,11 +118,7 @@ impl<'a> Recorder<'a> {
             .iter()
             .map(|step| self.step(step, &graph, attempt))
             .collect();
-        manifest.quarantine = attempt
-            .kept
-            .iter()
-            .map(|kept| kept.path.display().to_string())
-            .collect();
+        manifest.quarantine = attempt.kept.iter().map(Kept::place).collect();
         manifest.warnings = attempt
             .receipts
             .iter()

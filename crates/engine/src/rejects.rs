@@ -2,7 +2,8 @@
 //!
 //! One file per validate node under `<state>/quarantine/<pipeline>/<run>/`. Rows are written while the run flows
 //! and made durable before any load commits, so a row is never gone from both sides. Where the document names a
-//! quarantine target, the rows go there instead, through the same load protocol as any other rows.
+//! quarantine target, a load of its own takes the rows from these files and commits before all others; the files
+//! stay when that load did not publish, as the evidence of a failed check.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use synqx_model::{Code, Error, Result, RunId};
 use synqx_plan::{RejectSink, Rejected};
-use synqx_sdk::{Effect, Moment, Probe};
+use synqx_sdk::{Effect, Load, Moment, Probe, Target};
 
 /// Columns added to every rejected row.
 const RULES: &str = "_synqx_rules";
@@ -49,8 +51,27 @@ impl std::fmt::Debug for Open {
 /// A finished quarantine file.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
+    /// The validate node.
+    pub(crate) node: String,
     /// Where it is.
     pub(crate) path: PathBuf,
+    /// The quarantine target that has its rows by now.
+    pub(crate) loaded: Option<String>,
+}
+
+/// What a file is called until it is whole.
+const PART: &str = "parquet.part";
+
+fn folder(state_dir: &Path, pipeline: &str, run: RunId) -> PathBuf {
+    state_dir
+        .join("quarantine")
+        .join(crate::intent::folder_name(pipeline))
+        .join(run.to_string())
+}
+
+/// Removes what a run that died before it published had set aside.
+pub(crate) fn sweep(state_dir: &Path, pipeline: &str, run: RunId) {
+    let _ = std::fs::remove_dir_all(folder(state_dir, pipeline, run));
 }
 
 fn failed(path: &Path, cause: &dyn std::error::Error) -> Error {
@@ -63,38 +84,56 @@ fn failed(path: &Path, cause: &dyn std::error::Error) -> Error {
 }
 
 impl Quarantine {
-    /// A quarantine for one attempt of a run; leftovers of an earlier attempt of the same run are replaced.
+    /// A quarantine for one attempt of a run. Whole files of an earlier attempt of the same run stay until this one
+    /// has whole files of the same nodes.
     pub(crate) fn new(state_dir: &Path, pipeline: &str, run: RunId, probe: &Arc<dyn Probe>) -> Self {
-        let dir = state_dir
-            .join("quarantine")
-            .join(crate::intent::folder_name(pipeline))
-            .join(run.to_string());
         Quarantine {
-            dir,
+            dir: folder(state_dir, pipeline, run),
             run,
             files: Mutex::default(),
             probe: Arc::clone(probe),
         }
     }
 
-    /// Makes every file durable. Errors: `E1002`.
+    /// Makes every file durable and returns all of the run, those of earlier attempts as well. Errors: `E1002`.
     pub(crate) fn seal(&self) -> Result<Vec<Kept>> {
         let files = match self.files.lock() {
             Ok(mut files) => std::mem::take(&mut *files),
             Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
         };
-        let mut kept = Vec::new();
         for (_, open) in files {
             self.probe.reach(Effect::Quarantine, Moment::Before)?;
             let Open { path, rows, writer } = open;
+            let whole = path.with_extension("");
             let file = writer.into_inner().map_err(|e| failed(&path, &e))?;
-            file.sync_all().map_err(|e| failed(&path, &e))?;
+            file.sync_all()
+                .and_then(|()| std::fs::rename(&path, &whole))
+                .map_err(|e| failed(&path, &e))?;
             crate::intent::sync_folder(&self.dir);
             self.probe.reach(Effect::Quarantine, Moment::After)?;
             tracing::debug!(rows, "quarantine file is durable");
-            kept.push(Kept { path });
         }
-        Ok(kept)
+        Ok(self.whole())
+    }
+
+    fn whole(&self) -> Vec<Kept> {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
+        let paths = entries.filter_map(|entry| entry.ok().map(|e| e.path()));
+        let whole = paths.filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+        let mut kept: Vec<Kept> = whole
+            .filter_map(|path| {
+                let node = path.file_stem()?.to_str()?.to_owned();
+                Some(Kept {
+                    node,
+                    path,
+                    loaded: None,
+                })
+            })
+            .collect();
+        kept.sort_by(|a, b| a.node.cmp(&b.node));
+        kept
     }
 
     /// Removes what was written; for a run that published nothing and was not failed by a check.
@@ -106,7 +145,7 @@ impl Quarantine {
     }
 
     fn append(&self, rejected: &Rejected) -> Result<()> {
-        let path = self.dir.join(format!("{}.parquet", rejected.node));
+        let path = self.dir.join(format!("{}.{PART}", rejected.node));
         let batch = labelled(rejected, &self.run.to_string()).map_err(|e| failed(&path, &e))?;
         let mut files = self
             .files
@@ -148,26 +187,62 @@ impl RejectSink for Quarantine {
     }
 }
 
+/// The columns of rejected rows with what is added to them.
+pub(crate) fn labelled_schema(rows: &Schema) -> SchemaRef {
+    let mut fields = rows.fields().to_vec();
+    for name in [RULES, NODE, RUN] {
+        fields.push(Arc::new(Field::new(name, DataType::Utf8, false)));
+    }
+    Arc::new(Schema::new(fields))
+}
+
 /// The rows with their rules, node and run.
 fn labelled(rejected: &Rejected, run: &str) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let rows = rejected.rows.num_rows();
-    let mut fields: Vec<Field> = rejected
-        .rows
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.as_ref().clone())
-        .collect();
     let mut columns: Vec<ArrayRef> = rejected.rows.columns().to_vec();
     let constant = |text: &str| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
-    let extra: [(&str, ArrayRef); 3] = [
-        (RULES, Arc::new(rejected.rules.clone())),
-        (NODE, constant(&rejected.node)),
-        (RUN, constant(run)),
-    ];
-    for (name, column) in extra {
-        fields.push(Field::new(name, DataType::Utf8, false));
-        columns.push(column);
+    columns.push(Arc::new(rejected.rules.clone()));
+    columns.push(constant(&rejected.node));
+    columns.push(constant(run));
+    RecordBatch::try_new(labelled_schema(&rejected.rows.schema()), columns)
+}
+
+impl Kept {
+    /// Where the rows are, for people.
+    pub(crate) fn place(&self) -> String {
+        self.loaded
+            .clone()
+            .unwrap_or_else(|| self.path.display().to_string())
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+
+    /// Removes the file of rows that the quarantine target has.
+    pub(crate) fn forget_loaded(&self) {
+        if self.loaded.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    /// Hands the rows to the load of the quarantine target. Errors: `E1002`, and those of the destination.
+    pub(crate) async fn load(&self, target: &Target, load: &mut dyn Load) -> Result<()> {
+        let unreadable = |cause: &dyn std::error::Error| {
+            Error::new(
+                Code::E1002,
+                format!("cannot read the quarantine file `{}`", self.path.display()),
+            )
+            .with_cause(cause)
+            .with_hint("check the disk; nothing was published")
+        };
+        let file = File::open(&self.path).map_err(|e| unreadable(&e))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(1_024).build())
+            .map_err(|e| unreadable(&e))?;
+        let mut writer = load.writer().await?;
+        for batch in reader {
+            let batch = batch.map_err(|e| unreadable(&e))?;
+            let batch = RecordBatch::try_new(Arc::clone(&target.schema), batch.columns().to_vec())
+                .map_err(|e| unreadable(&e))?;
+            writer.write(batch).await?;
+        }
+        writer.finish().await.map(|_| ())
+    }
 }

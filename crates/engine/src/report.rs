@@ -11,7 +11,7 @@ use synqx_model::{PipelineSpec, Result};
 use synqx_plan::{Placement, SourceReport};
 use synqx_sdk::Preparation;
 
-use crate::attempt::Prepared;
+use crate::prepare::Prepared;
 use crate::{Engine, RunOptions};
 
 /// The plan of a document.
@@ -84,7 +84,7 @@ pub struct LoadReport {
 
 pub(crate) async fn plan(engine: &Engine, spec: &PipelineSpec, options: &RunOptions) -> Result<PlanReport> {
     let graph = Graph::build(spec)?;
-    let spill = crate::attempt::spill_dir()?;
+    let spill = crate::run::spill_dir()?;
     let policy = synqx_plan::JoinPolicy::Hash;
     let prepared = Prepared::new(engine, spec, None, options, spill.path(), policy).await?;
     let sources = prepared.plan.source_reports().await?;

@@ -21,5 +21,5 @@ pub use error::{Error, Result, ResultExt};
 pub use ids::{RunId, StreamKey};
 pub use position::{Position, SourcePosition};
 pub use redact::Redactor;
-pub use size::ByteSize;
+pub use size::{ByteSize, render_duration};
 pub use spec::PipelineSpec;

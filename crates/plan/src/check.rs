@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, BooleanArray, StringBuilder};
 use datafusion::arrow::compute::{filter_record_batch, or};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DFSchemaRef;
 use datafusion::common::cast::as_boolean_array;
@@ -62,6 +63,25 @@ pub(crate) struct Check {
     pub(crate) verdicts: Vec<Expr>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) meter: Arc<StepMeter>,
+}
+
+/// Columns of our own, which no rejected row shows.
+const HELPER: &str = "__synqx_";
+
+impl Check {
+    /// Whether a rule sets rows aside for the quarantine.
+    pub(crate) fn sets_aside(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.meter.action == OnFail::Quarantine)
+    }
+
+    /// The columns of rejected rows.
+    pub(crate) fn visible(&self) -> SchemaRef {
+        let fields = self.input.schema().as_arrow().fields();
+        let visible = fields.iter().filter(|field| !field.name().starts_with(HELPER));
+        Arc::new(Schema::new(visible.cloned().collect::<Vec<_>>()))
+    }
 }
 
 impl PartialEq for Check {
@@ -284,7 +304,7 @@ impl CheckExec {
             rules.append_value(failed.collect::<Vec<_>>().join("; "));
         }
         let visible: Vec<usize> = (0..batch.num_columns())
-            .filter(|i| !batch.schema_ref().field(*i).name().starts_with("__synqx_"))
+            .filter(|i| !batch.schema_ref().field(*i).name().starts_with(HELPER))
             .collect();
         let rows = filter_record_batch(&batch.project(&visible)?, mask)?;
         Ok(Rejected {

@@ -23,6 +23,7 @@ use synqx_sdk::{Budget, Connection, Dataset, TableSchema};
 use tokio::sync::OnceCell;
 
 use crate::annotations::annotated;
+use crate::check::Check;
 use crate::display::{Placement, SourceReport};
 use crate::exchange::{Exchange, ExchangeTable};
 use crate::fragment::{Fragment, JoinPolicy, Output};
@@ -96,6 +97,31 @@ pub struct StepInfo {
 }
 
 impl PlanGraph {
+    /// Steps whose checks may set rows aside, with the columns of those rows.
+    pub fn quarantines(&self) -> BTreeMap<String, SchemaRef> {
+        let found = std::cell::RefCell::new(BTreeMap::new());
+        for fragment in &self.fragments {
+            any_operator(&fragment.logical, &|plan| {
+                if let LogicalPlan::Extension(extension) = plan
+                    && let Some(check) = extension.node.as_any().downcast_ref::<Check>()
+                    && check.sets_aside()
+                {
+                    found.borrow_mut().insert(check.node.clone(), check.visible());
+                }
+                false
+            });
+        }
+        found.into_inner()
+    }
+
+    /// Whether a join holds one of its sides in memory where it could spill instead.
+    pub fn holds_joins(&self) -> bool {
+        let joins = |plan: &LogicalPlan| matches!(plan, LogicalPlan::Join(join) if !join.on.is_empty());
+        self.fragments
+            .iter()
+            .any(|fragment| fragment.joins == JoinPolicy::Hash && any_operator(&fragment.logical, &joins))
+    }
+
     /// Lets every source plan its scan and returns what each was asked for. Errors: `E02xx`, `E08xx`.
     pub async fn source_reports(&self) -> Result<Vec<SourceReport>> {
         for fragment in &self.fragments {
@@ -221,6 +247,7 @@ impl Compiler<'_> {
             node: node.id.clone(),
             input: plan,
             meter,
+            computes: !matches!(node.operator, Operator::Extract(_)),
         };
         let step = LogicalPlan::Extension(Extension { node: Arc::new(step) });
         let whole = InputRef {
@@ -305,6 +332,7 @@ impl Compiler<'_> {
                             node: edge,
                             input: branch_rows(&shared, index)?,
                             meter,
+                            computes: false,
                         };
                         LogicalPlan::Extension(Extension { node: Arc::new(step) })
                     }

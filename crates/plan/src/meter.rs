@@ -124,6 +124,15 @@ impl StepMeter {
         self.opened.load(Ordering::Relaxed) > 0
     }
 
+    /// How long the step has been at work, while it is.
+    pub fn working(&self) -> Option<Duration> {
+        if self.complete() {
+            return None;
+        }
+        let span = self.span.lock().ok()?;
+        span.map(|(first, _)| first.elapsed())
+    }
+
     /// Time between first and last batch.
     pub fn elapsed(&self) -> Duration {
         self.span

@@ -30,6 +30,7 @@ use futures::{Stream, StreamExt};
 use synqx_sdk::lane::visible_bytes;
 
 use crate::meter::StepMeter;
+use crate::trouble::{Phase, inward, outward};
 
 /// The logical step.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct Step {
     pub(crate) node: String,
     pub(crate) input: LogicalPlan,
     pub(crate) meter: Arc<StepMeter>,
+    /// It has expressions of its own; one that fails below a step without any was sunk from further up.
+    pub(crate) computes: bool,
 }
 
 impl PartialEq for Step {
@@ -92,6 +95,7 @@ impl UserDefinedLogicalNodeCore for Step {
             node: self.node.clone(),
             input: inputs.swap_remove(0),
             meter: Arc::clone(&self.meter),
+            computes: self.computes,
         })
     }
 
@@ -110,6 +114,7 @@ pub(crate) struct StepExec {
     node: String,
     input: Arc<dyn ExecutionPlan>,
     meter: Arc<StepMeter>,
+    computes: bool,
 }
 
 impl StepExec {
@@ -118,6 +123,7 @@ impl StepExec {
             node: step.node.clone(),
             input,
             meter: Arc::clone(&step.meter),
+            computes: step.computes,
         }
     }
 
@@ -126,6 +132,7 @@ impl StepExec {
             node: self.node.clone(),
             input,
             meter: Arc::clone(&self.meter),
+            computes: self.computes,
         })
     }
 }
@@ -176,6 +183,7 @@ impl ExecutionPlan for StepExec {
         self.meter.open();
         Ok(Box::pin(Counted {
             input,
+            raiser: self.computes.then(|| self.node.clone()),
             meter: Arc::clone(&self.meter),
             done: false,
         }))
@@ -230,6 +238,8 @@ impl ExecutionPlan for StepExec {
 
 struct Counted {
     input: SendableRecordBatchStream,
+    /// Named by errors that name no node yet.
+    raiser: Option<String>,
     meter: Arc<StepMeter>,
     done: bool,
 }
@@ -249,7 +259,11 @@ impl Stream for Counted {
             }
             _ => {}
         }
-        polled
+        // The first step an error passes is the one whose expressions raised it.
+        polled.map_err(|error| match &self.raiser {
+            Some(node) => outward(inward(error, Phase::Running).at_node(node)),
+            None => error,
+        })
     }
 }
 

@@ -39,6 +39,8 @@ effects! {
     Seal "seal",
     /// Rejected rows are made durable.
     Quarantine "quarantine",
+    /// The run's intent notes that publishing begins.
+    Mark "mark",
     /// Rows become visible (transaction commit, rename, manifest).
     Publish "publish",
     /// Position and fence are recorded, where this is not the same act as publishing.

@@ -24,6 +24,7 @@ pub(crate) async fn flow(
     let display = Display::new(&session.terminal, spec, manner);
     options.events = Arc::new(display.clone());
     options.retries = manner.retries;
+    options.abandon = manner.abandon;
     let watch = stop::watch(options.cancel.clone(), {
         let display = display.clone();
         move |text| display.notice(text)

@@ -68,6 +68,7 @@ fn occurrences(effect: Effect) -> &'static [u32] {
         | Effect::Stage
         | Effect::Seal
         | Effect::Quarantine
+        | Effect::Mark
         | Effect::Publish
         | Effect::Record
         | Effect::Cleanup
@@ -461,4 +462,60 @@ async fn the_harness_sees_a_protection_that_was_removed() {
         .query_row("select count(*) from u", [], |row| row.get(0))
         .expect("a count");
     assert_eq!(rows, 2 * (ROWS as i64 - 10));
+}
+
+/// A document that was changed after its run died while publishing could write rows a second time: it must stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_document_does_not_repeat_what_a_dead_run_published() {
+    let scenario = Sqlite("append");
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = scenario.prepare(dir.path()).await;
+    write(dir.path(), "pipeline.yaml", &yaml);
+    assert!(
+        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
+        "is reached"
+    );
+    let published = scenario.rows(dir.path()).await;
+    let changed = format!("{yaml}\ndescription: another version\n");
+    let refused = engine().run(&spec(&changed), &options(dir.path())).await;
+    assert_eq!(refused.error.map(|e| e.code()), Some(Code::E0506));
+    assert_eq!(scenario.rows(dir.path()).await, published, "nothing was written");
+    restart(dir.path()).await;
+    assert_eq!(
+        scenario.rows(dir.path()).await,
+        published,
+        "the old document finishes, once"
+    );
+    let after = engine().run(&spec(&changed), &options(dir.path())).await;
+    // The table has a unique key, so that the second append of the same rows is refused, as it should be.
+    assert_eq!(
+        after.error.map(|e| e.code()),
+        Some(Code::E0307),
+        "and then the new one runs"
+    );
+}
+
+/// Before anything is published a changed document may begin anew, and leftovers of the dead run are swept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_document_runs_after_a_run_that_died_early() {
+    let scenario = Sqlite("append");
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = scenario.prepare(dir.path()).await;
+    write(dir.path(), "pipeline.yaml", &yaml);
+    assert!(
+        killed_at(dir.path(), Effect::Quarantine, Moment::After, 1),
+        "is reached"
+    );
+    let changed = format!("{yaml}\ndescription: another version\n");
+    let outcome = engine().run(&spec(&changed), &options(dir.path())).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let quarantines = files_below(&dir.path().join(".synqx/quarantine"));
+    assert_eq!(
+        quarantines.len(),
+        1,
+        "those of the dead run are gone: {quarantines:?}"
+    );
+    assert_eq!(outcome.manifest.quarantine.len(), 1);
 }

@@ -223,3 +223,109 @@ async fn a_load_into_the_database_it_reads_from_is_spooled_first() {
     succeed(dir.path(), yaml).await;
     assert_eq!(count(dir.path()), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_out_of_time_ends_the_run_and_publishes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rows: String = (0..150_000)
+        .map(|i| format!("{},{i}\n", i * 7919 % 150_000))
+        .collect();
+    write(dir.path(), "a.csv", &format!("k,v\n{rows}"));
+    let yaml = "name: t\nconnections: {d: {type: local_file, path: .}}\nnodes:\n  a: {extract: {from: d, asset: a.csv}}\n  s: {sort: {input: a, by: [k]}, timeout: 1ms}\n  out: {load: {input: s, to: d, asset: o.csv, write: replace}}\n";
+    let outcome = run(dir.path(), yaml).await;
+    let error = outcome.error.expect("out of time");
+    assert_eq!(
+        (error.code(), error.node()),
+        (Code::E0702, Some("s")),
+        "{error:?}"
+    );
+    let left = files_below(dir.path());
+    let staging = |f: &String| f == "o.csv" || f.contains("tmp") || f.ends_with("intent");
+    assert!(!left.iter().any(staging), "{left:?}");
+    succeed(dir.path(), &yaml.replace("1ms", "10m")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_while_rows_flow_names_the_node_that_raised_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "k,v\n1,12\n2,many\n");
+    let nodes = [
+        ("c: {cast: {input: a, columns: {v: int}}}", Code::E0404),
+        ("c: {sql: \"select k, 1 / (k - 2) as v from a\"}", Code::E0803),
+    ];
+    for (node, code) in nodes {
+        let yaml = format!(
+            "name: t\nconnections: {{d: {{type: local_file, path: .}}}}\nnodes:\n  a: {{extract: {{from: d, asset: a.csv}}}}\n  {node}\n  f: {{filter: {{input: c, where: \"v is not null\"}}}}\n  out: {{load: {{input: f, to: d, asset: o.csv, write: replace}}}}\n"
+        );
+        let error = run(dir.path(), &yaml).await.error.expect("fails");
+        assert_eq!((error.code(), error.node()), (code, Some("c")), "{error:?}");
+    }
+}
+
+const QUARANTINED: &str = "name: t\nconnections: {d: {type: local_file, path: .}, s: {type: sqlite, path: ./t.db}}\nquarantine: {to: s, asset: rejects}\nnodes:\n  a: {extract: {from: d, asset: a.csv}}\n  v: {validate: {input: a, checks: [{column: v, check: range, min: 0, on_fail: quarantine}]}}\n  out: {load: {input: v, to: s, asset: t, write: append}}\n";
+
+fn rejects(dir: &std::path::Path) -> Vec<(i64, i64, String)> {
+    let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
+    let mut query = db
+        .prepare("select k, v, _synqx_node from rejects order by k")
+        .expect("the quarantine");
+    let rows = query
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .expect("rows");
+    rows.map(|row| row.expect("a row")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_go_to_the_quarantine_target_of_the_document() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "k,v\n1,5\n2,-1\n3,7\n4,-9\n");
+    let outcome = succeed(dir.path(), QUARANTINED).await;
+    assert_eq!(outcome.manifest.quarantine, ["s.rejects"]);
+    assert_eq!(count(dir.path()), 2);
+    let expected = [(2, -1, "v".to_owned()), (4, -9, "v".to_owned())];
+    assert_eq!(rejects(dir.path()), expected);
+    let left = files_below(&dir.path().join(".synqx/quarantine"));
+    assert!(left.is_empty(), "the target has the rows: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_check_keeps_its_rows_as_a_file_and_leaves_the_quarantine_target_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "k,v\n1,5\n2,-1\n,7\n");
+    let yaml = QUARANTINED.replace(
+        "checks: [",
+        "checks: [{column: k, check: not_null, on_fail: fail}, ",
+    );
+    let outcome = run(dir.path(), &yaml).await;
+    assert_eq!(outcome.error.map(|e| e.code()), Some(Code::E1001));
+    let left = files_below(&dir.path().join(".synqx/quarantine"));
+    assert_eq!(left.len(), 1, "the evidence: {left:?}");
+    let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
+    let tables: i64 = db
+        .query_row(
+            "select count(*) from sqlite_master where name in ('t', 'rejects')",
+            [],
+            |row| row.get(0),
+        )
+        .expect("a count");
+    assert_eq!(tables, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_steps_with_one_quarantine_need_a_place_each() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "k,v\n1,5\n2,-1\n3,7\n");
+    let yaml = QUARANTINED.replace(
+        "  out: {load: {input: v",
+        "  w: {validate: {input: v, checks: [{column: v, check: range, max: 6, on_fail: quarantine}]}}\n  out: {load: {input: w",
+    );
+    let error = run(dir.path(), &yaml).await.error.expect("refused");
+    assert_eq!(error.code(), Code::E0103, "{error:?}");
+    let outcome = succeed(
+        dir.path(),
+        &yaml.replace("asset: rejects", "asset: \"{node}_rejects\""),
+    )
+    .await;
+    assert_eq!(outcome.manifest.quarantine, ["s.v_rejects", "s.w_rejects"]);
+    assert_eq!(count(dir.path()), 1);
+}

@@ -1,0 +1,382 @@
+//! What an attempt needs before it begins: connections open, documents compiled, destinations asked.
+//!
+//! Nothing is changed anywhere but what a destination's `prepare` must make beforehand, and with `dry` not even that.
+//! Every problem that can be found beforehand is found here, and reported with all the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synqx_model::dag::Graph;
+use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
+use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, SourcePosition, StreamKey};
+use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, compile};
+use synqx_sdk::{Budget, Connection, OrderBy, Preparation, Role, Target};
+
+use crate::open::{Connections, load_target, sources};
+use crate::rejects::labelled_schema;
+use crate::{Engine, RunOptions};
+
+/// A load of an attempt, prepared.
+pub(crate) struct PreparedLoad {
+    pub(crate) node: String,
+    /// The step whose rejected rows it takes; a load of the document takes a fragment's.
+    pub(crate) rejects_of: Option<String>,
+    pub(crate) label: String,
+    pub(crate) target: Target,
+    pub(crate) preparation: Preparation,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) position: Position,
+}
+
+/// Everything an attempt needs before it begins.
+pub(crate) struct Prepared {
+    pub(crate) plan: PlanGraph,
+    pub(crate) loads: Vec<PreparedLoad>,
+    pub(crate) budget: Budget,
+    /// Longest times of steps.
+    pub(crate) timeouts: BTreeMap<String, Duration>,
+    /// Holds the connections open.
+    _connections: Connections,
+}
+
+impl Prepared {
+    /// Opens, describes, compiles and prepares; without a run nothing is changed anywhere.
+    pub(crate) async fn new(
+        engine: &Engine,
+        spec: &PipelineSpec,
+        run: Option<RunId>,
+        options: &RunOptions,
+        spill: &Path,
+        joins: JoinPolicy,
+    ) -> Result<Self> {
+        let graph = Graph::build(spec)?;
+        let budget = Budget::new(options.memory);
+        let mut connections = Connections::default();
+        let opened = sources(engine, spec, options, &budget, &mut connections).await;
+        let targets = destinations(engine, spec, options, &budget, &mut connections).await;
+        let (opened, targets) = both(opened, targets)?;
+        let plan_options = PlanOptions {
+            budget: budget.clone(),
+            parallel: options.streams(),
+            spill_dir: spill.to_owned(),
+            joins,
+            spool: read_first(&graph, &opened, &targets).await?,
+        };
+        let plan = compile(spec, &graph, &opened, &plan_options).await?;
+        let mut errors = Vec::new();
+        let aside = quarantine_loads(engine, spec, run, options, &plan, &budget, &mut connections).await;
+        let mut loads = aside.unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        for load in &mut loads {
+            load.position = position(&graph, load.rejects_of.as_deref().unwrap_or_default(), &opened);
+        }
+        for fragment in &plan.fragments {
+            let Output::Load(node) = &fragment.output else {
+                continue;
+            };
+            let Some((connection, load)) = targets.get(node) else {
+                continue;
+            };
+            let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
+            target.schema = Arc::clone(&fragment.schema);
+            target.source_key = source_key(spec, &graph, node, &opened, &target);
+            match prepared(connection, node, load, target, run.is_none()).await {
+                Ok(mut load) => {
+                    load.position = position(&graph, node, &opened);
+                    loads.push(load);
+                }
+                Err(error) => errors.push(error.at_node(node)),
+            }
+        }
+        match Error::all(errors) {
+            Some(error) => Err(error),
+            None => Ok(Prepared {
+                plan,
+                loads,
+                budget,
+                timeouts: timeouts(spec),
+                _connections: connections,
+            }),
+        }
+    }
+}
+
+fn timeouts(spec: &PipelineSpec) -> BTreeMap<String, Duration> {
+    let limit = |node: &synqx_model::spec::Node| Some((node.id.clone(), node.timeout.as_ref()?.0));
+    spec.nodes.iter().filter_map(limit).collect()
+}
+
+/// Both, or every error of both.
+fn both<A, B>(left: Result<A>, right: Result<B>) -> Result<(A, B)> {
+    match (left, right) {
+        (Ok(left), Ok(right)) => Ok((left, right)),
+        (left, right) => Err(Error::all(left.err().into_iter().chain(right.err()))
+            .unwrap_or_else(|| Error::bug("connections failed without a reason"))),
+    }
+}
+
+/// Extracts that must be read to their end before their own destination is written: one file that takes one writer.
+async fn read_first(
+    graph: &Graph,
+    opened: &BTreeMap<String, OpenSource>,
+    targets: &Targets<'_>,
+) -> Result<BTreeSet<String>> {
+    let mut first = BTreeSet::new();
+    for (node, (connection, _)) in targets {
+        let one_at_a_time = connection
+            .destination()
+            .is_some_and(|d| d.limits().concurrent_loads == 1);
+        if !one_at_a_time {
+            continue;
+        }
+        let domain = connection.domain().await?;
+        for extract in upstream(graph, node) {
+            if let Some(source) = opened.get(&extract)
+                && source.connection.domain().await? == domain
+            {
+                first.insert(extract);
+            }
+        }
+    }
+    Ok(first)
+}
+
+async fn prepared(
+    connection: &Arc<dyn Connection>,
+    node: &str,
+    load: &LoadSpec,
+    target: Target,
+    dry: bool,
+) -> Result<PreparedLoad> {
+    let destination = connection
+        .destination()
+        .ok_or_else(|| Error::bug("a destination that does not write"))?;
+    Ok(PreparedLoad {
+        node: node.to_owned(),
+        rejects_of: None,
+        label: format!("{}.{}", load.to.as_deref().unwrap_or_default(), target.asset),
+        preparation: destination.prepare(&target, dry).await?,
+        target,
+        connection: Arc::clone(connection),
+        position: Position::default(),
+    })
+}
+
+/// The loads that take rejected rows, where the document says where to. They come first, so that a row is in the
+/// quarantine before any load has committed without it. Errors: `E0103`, and those of the destination.
+#[expect(clippy::too_many_arguments, reason = "the engine's surroundings, passed once")]
+async fn quarantine_loads(
+    engine: &Engine,
+    spec: &PipelineSpec,
+    run: Option<RunId>,
+    options: &RunOptions,
+    plan: &PlanGraph,
+    budget: &Budget,
+    connections: &mut Connections,
+) -> Result<Vec<PreparedLoad>> {
+    let (Some(quarantine), steps) = (&spec.quarantine, plan.quarantines()) else {
+        return Ok(Vec::new());
+    };
+    if steps.len() > 1 && !quarantine.asset.contains("{node}") {
+        return Err(Error::new(
+            Code::E0103,
+            format!(
+                "{} steps set rows aside, and `quarantine` names one asset",
+                steps.len()
+            ),
+        )
+        .with_detail("Their rows have different columns.")
+        .with_hint("write `{node}` into the asset's name: each step then has one of its own"));
+    }
+    let role = Role::Destination;
+    let connection = connections
+        .get(engine, spec, &quarantine.to, role, options, budget)
+        .await?;
+    if connection.destination().is_none() {
+        return Err(Error::new(
+            Code::E0115,
+            format!("connection `{}` cannot be written", quarantine.to),
+        )
+        .with_hint("name another connection in `quarantine`"));
+    }
+    let mut loads = Vec::new();
+    for (step, rows) in steps {
+        let load = LoadSpec {
+            to: Some(quarantine.to.clone()),
+            asset: Some(quarantine.asset.replace("{node}", &step)),
+            write: WriteMode::Append,
+            schema: SchemaPolicy::Evolve,
+            create: true,
+            ..LoadSpec::default()
+        };
+        let name = format!("{step}.quarantine");
+        let mut target = target(spec, &name, &load, run.unwrap_or_else(RunId::fresh));
+        target.schema = labelled_schema(&rows);
+        let prepared = prepared(&connection, &name, &load, target, run.is_none()).await;
+        let prepared = prepared.map_err(|error| error.at_node(&step))?;
+        loads.push(PreparedLoad {
+            rejects_of: Some(step),
+            ..prepared
+        });
+    }
+    Ok(loads)
+}
+
+/// What a load's rows will have been read from.
+fn position(graph: &Graph, node: &str, opened: &BTreeMap<String, OpenSource>) -> Position {
+    let mut position = Position::default();
+    for extract in upstream(graph, node) {
+        if let Some(source) = opened.get(&extract) {
+            let read = SourcePosition {
+                source: source.table.identity.clone(),
+                cursor: None,
+            };
+            position.0.insert(extract, read);
+        }
+    }
+    position
+}
+
+type Targets<'a> = BTreeMap<String, (Arc<dyn Connection>, &'a LoadSpec)>;
+
+/// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0111`, `E0115`.
+async fn destinations<'a>(
+    engine: &Engine,
+    spec: &'a PipelineSpec,
+    options: &RunOptions,
+    budget: &Budget,
+    connections: &mut Connections,
+) -> Result<Targets<'a>> {
+    let mut targets = BTreeMap::new();
+    let mut errors = Vec::new();
+    for node in &spec.nodes {
+        let Operator::Load(load) = &node.operator else {
+            continue;
+        };
+        let opened = async {
+            if let WriteMode::DeleteInsert | WriteMode::Scd2 | WriteMode::Mirror = load.write {
+                return Err(Error::new(
+                    Code::E0111,
+                    format!(
+                        "write mode `{}` is not available in this release",
+                        load.write.as_str()
+                    ),
+                )
+                .with_hint("use `append`, `replace` or `upsert`"));
+            }
+            let (name, _) = load_target(load, &node.id)?;
+            let connection = connections
+                .get(engine, spec, name, Role::Destination, options, budget)
+                .await?;
+            if connection.destination().is_none() {
+                return Err(
+                    Error::new(Code::E0115, format!("connection `{name}` cannot be written"))
+                        .with_hint("load into another connection"),
+                );
+            }
+            Ok(connection)
+        };
+        match opened.await {
+            Ok(connection) => {
+                targets.insert(node.id.clone(), (connection, load));
+            }
+            Err(error) => errors.push(error.at_node(&node.id)),
+        }
+    }
+    Error::all(errors).map_or(Ok(targets), Err)
+}
+
+fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
+    let asset = load.asset.clone().unwrap_or_default();
+    Target {
+        stream: StreamKey {
+            pipeline: spec.key().to_owned(),
+            node: node.to_owned(),
+            asset: asset.clone(),
+        },
+        asset,
+        mode: load.write,
+        schema: Arc::new(arrow::datatypes::Schema::empty()),
+        key: load.key.clone(),
+        order_by: load.order_by.iter().map(|text| OrderBy::parse(text)).collect(),
+        source_key: Vec::new(),
+        policy: load.schema,
+        create: load.create,
+        allow_loss: load.allow_loss.clone(),
+        replace: load.replace.clone().unwrap_or_default(),
+        lanes: load.lanes.map(|lanes| lanes as usize),
+        options: load.options.clone(),
+        run,
+        spec_hash: spec.hash(),
+    }
+}
+
+/// Extracts a node's rows come from.
+fn upstream(graph: &Graph, node: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut queue = vec![node.to_owned()];
+    while let Some(next) = queue.pop() {
+        let inputs = &graph.inputs[&next];
+        if inputs.is_empty() && !found.contains(&next) {
+            found.push(next);
+        }
+        queue.extend(inputs.iter().map(|i| i.node.clone()));
+    }
+    found.sort();
+    found
+}
+
+/// The primary key of the only source, when rows pass one by one and its columns arrive untouched.
+fn source_key(
+    spec: &PipelineSpec,
+    graph: &Graph,
+    load: &str,
+    opened: &BTreeMap<String, OpenSource>,
+    target: &Target,
+) -> Vec<String> {
+    let mut touched: BTreeSet<String> = BTreeSet::new();
+    let mut current = load.to_owned();
+    loop {
+        let Some(node) = spec.node(&current) else {
+            return Vec::new();
+        };
+        match &node.operator {
+            Operator::Extract(_) => break,
+            Operator::Load(_)
+            | Operator::Filter(_)
+            | Operator::Sort(_)
+            | Operator::Validate(_)
+            | Operator::Drop(_) => {}
+            Operator::Deduplicate(_) => {}
+            Operator::Map(map) => touched.extend(map.columns.iter().map(|(name, _)| name.to_owned())),
+            Operator::Cast(cast) => touched.extend(cast.columns.iter().map(|(name, _)| name.to_owned())),
+            Operator::Rename(rename) => {
+                touched.extend(
+                    rename
+                        .columns
+                        .iter()
+                        .flat_map(|(old, new)| [old.to_owned(), new.clone()]),
+                );
+            }
+            _ => return Vec::new(),
+        }
+        match graph.inputs[&current].as_slice() {
+            [input] => current = input.node.clone(),
+            _ => return Vec::new(),
+        }
+    }
+    let Some(source) = opened.get(&current) else {
+        return Vec::new();
+    };
+    let key = &source.table.primary_key;
+    let arrives = |name: &String| target.schema.field_with_name(name).is_ok() && !touched.contains(name);
+    if key.iter().all(arrives) {
+        key.clone()
+    } else {
+        Vec::new()
+    }
+}
