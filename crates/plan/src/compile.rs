@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Extension, JoinType, LogicalPlan, LogicalPlanBuil
 use datafusion::prelude::{col, lit};
 use synqx_model::dag::{Graph, InputRef};
 use synqx_model::manifest::StepKind;
-use synqx_model::spec::{FillNulls, Load, Node, Operator, PartitionBy, PipelineSpec};
+use synqx_model::spec::{FillNulls, Load, Node, Operator, PartitionBy, PipelineSpec, Switch};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{Budget, Connection, Dataset, TableSchema};
 use tokio::sync::OnceCell;
@@ -211,27 +211,10 @@ struct Draft {
 
 impl Compiler<'_> {
     async fn node(&mut self, node: &Node) -> Result<()> {
-        let plan = match &node.operator {
-            Operator::Extract(_) => self.extract(node)?,
-            _ => {
-                let inputs = self.graph.inputs[&node.id].clone();
-                let inputs = inputs.into_iter().map(|input| {
-                    let rows = self.rows_of(&input, node)?;
-                    Ok((input, rows))
-                });
-                let inputs = inputs.collect::<Result<Vec<_>>>()?;
-                Lowering {
-                    context: &self.context,
-                    node,
-                    inputs,
-                    meters: &mut self.meters,
-                }
-                .lower()
-                .await?
-            }
-        };
+        let plan = self.lowered(node).await?;
         self.check_types(&plan)?;
         unique_names(&plan)?;
+        let meter = self.meters.step_mut(&node.id);
         if let Operator::Load(load) = &node.operator {
             check_load(load, &names(&plan))?;
             self.fragments.push(Draft {
@@ -239,10 +222,8 @@ impl Compiler<'_> {
                 output: Output::Load(node.id.clone()),
                 plan,
             });
-            self.meters.step_mut(&node.id);
             return Ok(());
         }
-        let meter = self.meters.step_mut(&node.id);
         let step = Step {
             node: node.id.clone(),
             input: plan,
@@ -250,32 +231,8 @@ impl Compiler<'_> {
             computes: !matches!(node.operator, Operator::Extract(_)),
         };
         let step = LogicalPlan::Extension(Extension { node: Arc::new(step) });
-        let whole = InputRef {
-            node: node.id.clone(),
-            branch: None,
-        };
         if let Operator::Switch(switch) = &node.operator {
-            let (exchange, full) = self.cut(node, step);
-            let branches = switch
-                .cases
-                .iter()
-                .map(|c| c.to.clone())
-                .chain(switch.otherwise.clone());
-            for (index, branch) in (0i32..).zip(branches) {
-                let (exchange, full) = (Arc::clone(&exchange), Arc::clone(&full));
-                let relation = Relation::Exchange {
-                    exchange,
-                    full,
-                    branch: Some(index),
-                };
-                self.relations.insert(
-                    InputRef {
-                        branch: Some(branch),
-                        ..whole.clone()
-                    },
-                    relation,
-                );
-            }
+            self.branches(node, switch, step);
             return Ok(());
         }
         let relation = if self.is_shared(&node.id) {
@@ -288,8 +245,49 @@ impl Compiler<'_> {
         } else {
             Relation::Plan(step)
         };
+        let whole = InputRef {
+            node: node.id.clone(),
+            branch: None,
+        };
         self.relations.insert(whole, relation);
         Ok(())
+    }
+
+    async fn lowered(&mut self, node: &Node) -> Result<LogicalPlan> {
+        if let Operator::Extract(_) = &node.operator {
+            return self.extract(node);
+        }
+        let inputs = self.graph.inputs[&node.id].clone();
+        let inputs = inputs.into_iter().map(|input| {
+            let rows = self.rows_of(&input, node)?;
+            Ok((input, rows))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let mut lowering = Lowering {
+            context: &self.context,
+            node,
+            inputs,
+            meters: &mut self.meters,
+        };
+        lowering.lower().await
+    }
+
+    /// Cuts at a switch: its rows are kept once, and each branch reads its part of them.
+    fn branches(&mut self, node: &Node, switch: &Switch, step: LogicalPlan) {
+        let (exchange, full) = self.cut(node, step);
+        let names = switch.cases.iter().map(|case| case.to.clone());
+        for (index, branch) in (0i32..).zip(names.chain(switch.otherwise.clone())) {
+            let relation = Relation::Exchange {
+                exchange: Arc::clone(&exchange),
+                full: Arc::clone(&full),
+                branch: Some(index),
+            };
+            let input = InputRef {
+                node: node.id.clone(),
+                branch: Some(branch),
+            };
+            self.relations.insert(input, relation);
+        }
     }
 
     /// An input as a consumer reads it, under the input's name.
