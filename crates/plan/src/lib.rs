@@ -20,6 +20,8 @@ mod predicate;
 mod session;
 mod source;
 mod step;
+#[cfg(test)]
+mod transparency;
 mod trouble;
 
 pub use check::{RejectSink, Rejected};

@@ -1,7 +1,7 @@
 //! `Step`: the transparent operator at every node boundary. It counts, and changes nothing else.
 //!
 //! Predicates, projections and limits pass through it on their way to the source; ordering, partitioning and
-//! statistics are kept. A plan with steps optimises to the plan without them (a test strips them and compares).
+//! statistics are kept. A plan with steps optimises to the plan without them (`transparency` strips them and compares).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

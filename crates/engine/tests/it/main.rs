@@ -7,5 +7,6 @@
 mod crash;
 mod flow;
 mod memory;
+mod network;
 mod setting;
 mod trouble;
