@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use synqx_engine::RunOutcome;
+use synqx_engine::{Events, RunOutcome};
 use synqx_model::Code;
+use synqx_model::event::EventKind;
 use synqx_sdk::{Effect, Moment, Probe};
 use synqx_testkit::database::ThrowAwayDatabase;
 use synqx_testkit::proxy::{Direction, FaultProxy};
@@ -208,18 +209,32 @@ async fn succeed_unless(outcome: RunOutcome, setting: &Setting) -> &'static str 
     }
 }
 
+/// Tells when a run begins to wait for its next attempt.
+#[derive(Default)]
+struct Retried(tokio::sync::Notify);
+
+impl Events for Retried {
+    fn emit(&self, event: EventKind) {
+        if matches!(event, EventKind::Retry { .. }) {
+            self.0.notify_one();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_connections_is_tried_again() {
     let setting = Setting::new().await;
     setting.proxy.refuse().await;
     let error = again(&setting, &setting.load(), 0).await.error.expect("refused");
     assert_eq!(error.code(), Code::E0301, "{error:?}");
+    let retried = Arc::new(Retried::default());
     let waiting = {
         let (yaml, mut options) = (setting.load(), options(setting.path()));
         (options.retries, options.backoff) = (8, Duration::from_millis(50));
+        options.events = Arc::clone(&retried) as _;
         tokio::spawn(async move { engine().run(&spec(&yaml), &options).await })
     };
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    retried.0.notified().await;
     setting.proxy.accept().await.expect("accepts again");
     let outcome = waiting.await.expect("the run");
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
@@ -286,25 +301,29 @@ async fn a_file_that_grows_while_it_is_read_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let rows: String = (0..400_000).map(|k| format!("{k},value\n")).collect();
     let path = write(dir.path(), "a.csv", &format!("k,v\n{rows}"));
-    let growing = std::thread::spawn(move || {
-        let until = std::time::Instant::now() + Duration::from_millis(1_500);
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(path)
-            .expect("the file");
-        while std::time::Instant::now() < until {
-            file.write_all(b"-1,late\n").expect("a row");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    });
+    let over = Arc::new(AtomicBool::new(false));
+    let growing = {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(path)
+                .expect("the file");
+            while !over.load(Ordering::SeqCst) {
+                file.write_all(b"-1,late\n").expect("a row");
+            }
+        })
+    };
     let yaml = "name: t\nconnections: {d: {type: local_file, path: .}}\nnodes:\n  a: {extract: {from: d, asset: a.csv}}\n  s: {sort: {input: a, by: [k]}}\n  out: {load: {input: s, to: d, asset: o.csv, write: replace}}\n";
-    let error = run(dir.path(), yaml).await.error.expect("the file grew");
+    let outcome = run(dir.path(), yaml).await;
+    over.store(true, Ordering::SeqCst);
+    growing.join().expect("the writer");
+    let error = outcome.error.expect("the file grew");
     assert_eq!(
         (error.code(), error.node()),
         (Code::E0215, Some("a")),
         "{error:?}"
     );
-    growing.join().expect("the writer");
     assert!(!files_below(dir.path()).contains(&"o.csv".to_owned()));
     succeed(dir.path(), yaml).await;
 }
