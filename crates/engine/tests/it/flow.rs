@@ -82,6 +82,23 @@ async fn deduplicate_keeps_first_or_last_in_order() {
     assert_eq!(first, ["1,Ann,Rome,30", "2,Bob,Oslo,", "5,Eve,Bonn,17"]);
     let last = one("deduplicate: {input: p, key: [city], order_by: [id], keep: last}").await;
     assert_eq!(last, ["3,Cid,Rome,41", "4,,Oslo,17", "5,Eve,Bonn,17"]);
+    let least = one("deduplicate: {input: p, key: [city]}").await;
+    assert_eq!(least, first, "no order: the least row, on every run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_no_order_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    people(dir.path());
+    let yaml = format!(
+        "{CONNECTIONS}  p: {{extract: {{from: d, asset: p.csv}}}}\n  s: {{deduplicate: {{input: p, key: [city], keep: last}}}}\n  out: {{load: {{input: s, to: d, asset: o.csv, write: replace}}}}\n"
+    );
+    let error = run(dir.path(), &yaml).await.error.expect("refused");
+    assert_eq!(
+        (error.code(), error.node()),
+        (Code::E0103, Some("s")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

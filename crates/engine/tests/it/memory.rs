@@ -78,3 +78,37 @@ async fn a_deduplication_larger_than_the_budget_spills() {
     let node = "  u: {union: {inputs: [a, b]}}\n  n: {deduplicate: {input: u, key: [k], order_by: [v desc]}}";
     assert_eq!(rows_of(node).await, ROWS);
 }
+
+/// Decision 9: a row may use a quarter of the budget; 200 MB is more than that of the default and less than that of 2 GiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_200_mb_is_refused_by_default_and_passes_with_2_gib() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let field = "0123456789".repeat(20_000_000);
+    std::fs::write(dir.path().join("a.csv"), format!("k,huge\n1,{field}\n2,small\n")).expect("a file");
+    let yaml = "name: big\nconnections: {d: {type: local_file, path: .}}\nnodes:\n  a: {extract: {from: d, asset: a.csv}}\n  out: {load: {input: a, to: d, asset: o.csv, write: replace}}\n";
+    let mut options = options(dir.path());
+    options.memory = synqx_sdk::Budget::DEFAULT;
+    let error = engine()
+        .run(&spec(yaml), &options)
+        .await
+        .error
+        .expect("too large");
+    assert_eq!(
+        (error.code(), error.node()),
+        (synqx_model::Code::E0805, Some("a")),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("huge") || format!("{error:?}").contains("huge"),
+        "{error:?}"
+    );
+    assert!(!dir.path().join("o.csv").exists());
+    options.memory = ByteSize::mib(2_048);
+    let outcome = engine().run(&spec(yaml), &options).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let (before, after) = (
+        std::fs::read(dir.path().join("a.csv")).expect("a.csv"),
+        std::fs::read(dir.path().join("o.csv")).expect("o.csv"),
+    );
+    assert!(before == after, "{} bytes became {}", before.len(), after.len());
+}

@@ -10,6 +10,7 @@ use synqx_model::spec::{Aggregate, Deduplicate, Join, JoinHow, JoinOn, Keep, Sor
 use synqx_model::{Code, Error, Result};
 
 use super::{BRANCH, Lowering, expression, names, order_item, quoted, require};
+use crate::predicate::is_comparable;
 use crate::trouble::{Phase, duplicate, inward};
 
 impl Lowering<'_> {
@@ -19,6 +20,13 @@ impl Lowering<'_> {
         }
         if spec.key.is_empty() && spec.order_by.is_empty() {
             return self.select("select distinct * from input").await;
+        }
+        if spec.order_by.is_empty() && spec.keep == Keep::Last {
+            return Err(
+                Error::new(Code::E0103, "`keep: last` says nothing without an order")
+                    .with_detail("Rows have no order of their own: streams run side by side.")
+                    .with_hint("add `order_by: [column]`"),
+            );
         }
         let key = if spec.key.is_empty() {
             self.names()
@@ -38,11 +46,10 @@ impl Lowering<'_> {
                 .to_sql(),
             );
         }
-        let order = if order.is_empty() {
-            key.join(", ")
-        } else {
-            order.join(", ")
-        };
+        if order.is_empty() {
+            order = self.sortable();
+        }
+        let order = order.join(", ");
         let columns: Vec<String> = self.names().iter().map(|n| quoted(n)).collect();
         let columns = columns.join(", ");
         self.select(&format!(
@@ -50,6 +57,18 @@ impl Lowering<'_> {
             key.join(", ")
         ))
         .await
+    }
+
+    /// Every column that can be compared: without an order of the document, a repeated run keeps the same rows.
+    fn sortable(&self) -> Vec<String> {
+        let fields = self.input().schema().fields().iter();
+        let sortable = fields.filter(|field| is_comparable(field.data_type()));
+        let columns: Vec<String> = sortable.map(|field| quoted(field.name())).collect();
+        if columns.is_empty() {
+            self.names().iter().map(|name| quoted(name)).collect()
+        } else {
+            columns
+        }
     }
 
     pub(super) async fn sort(&self, spec: &Sort) -> Result<LogicalPlan> {
