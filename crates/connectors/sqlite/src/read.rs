@@ -13,7 +13,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, InterruptHandle, params_from_iter};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::{Sender, spawn_reader};
-use synqx_sdk::types::{parse_type, render_type};
+use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
     Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source,
     TableSchema, annotation,
