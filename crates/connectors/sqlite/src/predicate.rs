@@ -2,7 +2,8 @@
 //!
 //! SQLite compares by storage class first, so a condition is exact only where the column cannot hold another class:
 //! integers of a STRICT table or the rowid, text under the BINARY collation in a column of TEXT affinity. NULL tests
-//! are exact everywhere. Everything else stays with the engine. The note `MARK` on a field says which it is.
+//! are exact everywhere. Everything else stays with the engine, LIKE above all: SQLite's takes `a` for `A` and stops at
+//! a NUL character, so it misses rows that pass. The note `MARK` on a field says which it is.
 
 use arrow::datatypes::Field;
 use rusqlite::types::Value;
@@ -32,15 +33,6 @@ pub(crate) fn accepts(table: &TableSchema, predicate: &Predicate) -> Acceptance 
             let each = literals.iter().map(|l| compare(mark(column), Comparison::Eq, l));
             each.min().unwrap_or(Acceptance::No)
         }
-        // SQLite's LIKE takes ASCII letters of either case for the same.
-        Predicate::Like {
-            column,
-            pattern,
-            negated: false,
-        } if !pattern.contains(['\\', '\0']) => match mark(column) {
-            Some(TEXT | TEXT_EQUAL) => Acceptance::Superset,
-            _ => Acceptance::No,
-        },
         Predicate::And(parts) | Predicate::Or(parts) if !parts.is_empty() => parts
             .iter()
             .map(|part| accepts(table, part))
@@ -86,18 +78,7 @@ pub(crate) fn render(predicate: &Predicate, parameters: &mut Vec<Value>) -> Opti
             let list = literals.iter().map(bind).collect::<Option<Vec<_>>>()?;
             format!("{}{} IN ({})", quote(column), not(*negated), list.join(", "))
         }
-        Predicate::Like {
-            column,
-            pattern,
-            negated,
-        } => {
-            format!(
-                "{}{} LIKE {} ESCAPE '\\'",
-                quote(column),
-                not(*negated),
-                bind(&Literal::Text(pattern.clone()))?
-            )
-        }
+        Predicate::Like { .. } => return None,
         Predicate::And(parts) => list(parts, " AND ", parameters)?,
         Predicate::Or(parts) => list(parts, " OR ", parameters)?,
         Predicate::Not(part) => format!("NOT ({})", render(part, parameters)?),
