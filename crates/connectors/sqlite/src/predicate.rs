@@ -20,8 +20,27 @@ pub(crate) const TEXT: &str = "text";
 /// As `TEXT`, but only equality means the same: the file is in UTF-16.
 pub(crate) const TEXT_EQUAL: &str = "text-equal";
 
+/// Constants and parts a pushed condition may have: SQLite refuses statements that are too deep.
+const MOST: usize = 500;
+
 /// What this source makes of a predicate.
 pub(crate) fn accepts(table: &TableSchema, predicate: &Predicate) -> Acceptance {
+    if size(predicate) > MOST {
+        return Acceptance::No;
+    }
+    judge(table, predicate)
+}
+
+fn size(predicate: &Predicate) -> usize {
+    match predicate {
+        Predicate::In { literals, .. } => literals.len(),
+        Predicate::And(parts) | Predicate::Or(parts) => parts.iter().map(size).sum(),
+        Predicate::Not(part) => 1 + size(part),
+        Predicate::Compare { .. } | Predicate::IsNull { .. } | Predicate::Like { .. } => 1,
+    }
+}
+
+fn judge(table: &TableSchema, predicate: &Predicate) -> Acceptance {
     let mark = |column: &str| {
         let field: Option<&Field> = table.schema.field_with_name(column).ok();
         field.map(|f| f.metadata().get(MARK).map_or("", String::as_str))
@@ -35,10 +54,10 @@ pub(crate) fn accepts(table: &TableSchema, predicate: &Predicate) -> Acceptance 
         }
         Predicate::And(parts) | Predicate::Or(parts) if !parts.is_empty() => parts
             .iter()
-            .map(|part| accepts(table, part))
+            .map(|part| judge(table, part))
             .min()
             .unwrap_or(Acceptance::No),
-        Predicate::Not(part) if accepts(table, part) == Acceptance::Exact => Acceptance::Exact,
+        Predicate::Not(part) if judge(table, part) == Acceptance::Exact => Acceptance::Exact,
         _ => Acceptance::No,
     }
 }

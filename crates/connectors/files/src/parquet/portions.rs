@@ -10,8 +10,8 @@ use std::fs::File;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::basic::Type as Physical;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::basic::{Encoding, Type as Physical};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use synqx_model::Result;
 use synqx_sdk::Budget;
 
@@ -72,7 +72,8 @@ pub(crate) fn plan(
         if !roots.contains(&root) {
             continue;
         }
-        let bytes = u64::try_from(chunk.uncompressed_size()).unwrap_or(0);
+        let stored = u64::try_from(chunk.uncompressed_size()).unwrap_or(0);
+        let bytes = stored.max(left_out(chunk));
         let found = match chunk.column_type() {
             Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY if bytes > target => {
                 // Headers nobody understands are left to the decoder, which says what is wrong with the file.
@@ -93,7 +94,8 @@ pub(crate) fn plan(
         }
         unpacked += dictionary + largest(|p| if p.dictionary { 0 } else { p.bytes });
         packed += largest(|p| if p.packed < p.bytes { p.packed } else { 0 });
-        let column = stretches(&found, chunk.column_descr().max_rep_level() == 0, rows);
+        let flat = chunk.column_descr().max_rep_level() == 0;
+        let column = stretches(&found, flat, rows, bytes.div_ceil(stored.max(1)));
         if column.is_empty() {
             even += (bytes / rows).max(16);
         } else {
@@ -108,14 +110,21 @@ pub(crate) fn plan(
     Ok(reading)
 }
 
-/// The pages of a column as stretches of rows; empty when they do not tell rows.
-fn stretches(pages: &[Page], flat: bool, rows: u64) -> Vec<Stretch> {
+/// Bytes of the values of a column whose pages leave out what values have in common with those before; else nothing.
+fn left_out(chunk: &ColumnChunkMetaData) -> u64 {
+    let whole = chunk.unencoded_byte_array_data_bytes().unwrap_or(0);
+    let delta = chunk.encodings().any(|e| e == Encoding::DELTA_BYTE_ARRAY);
+    u64::try_from(whole).ok().filter(|_| delta).unwrap_or(0)
+}
+
+/// The pages of a column as stretches of rows; empty when they do not tell rows. Values are `times` what is stored.
+fn stretches(pages: &[Page], flat: bool, rows: u64, times: u64) -> Vec<Stretch> {
     let data = pages.iter().filter(|page| !page.dictionary);
     let all: Vec<Stretch> = data
         .filter(|page| page.values > 0)
         .map(|page| Stretch {
             rows: page.values,
-            density: page.bytes / page.values,
+            density: page.bytes * times / page.values,
         })
         .collect();
     let known = flat && all.iter().map(|s| s.rows).sum::<u64>() == rows;

@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use synqx_model::spec::PartitionBy;
 use synqx_model::{ByteSize, Code, Error};
 use synqx_sdk::{Budget, Role, Scan};
@@ -129,6 +129,36 @@ async fn a_value_larger_than_the_whole_budget_is_refused_unseen() {
     let error = stream(&bench, "t.parquet").await.expect_err("too large");
     assert_eq!(error.code(), Code::E0805, "{error:?}");
     assert!(error.message().contains("`note`"), "{error:?}");
+    assert!(
+        bench.budget.peak() <= bench.budget.limit(),
+        "{} bytes",
+        bench.budget.peak()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_stored_as_differences_are_moved_within_the_budget() {
+    let bench = Bench::new().with_memory(ByteSize::mib(16));
+    let common = "abcdefgh".repeat(12_500);
+    let notes: ArrayRef = Arc::new(StringArray::from_iter_values(
+        (0..400).map(|n| format!("{common}{n:03}")),
+    ));
+    let rows = batch(vec![("note", notes)]);
+    let properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_dictionary_enabled(false)
+        .build();
+    let file = File::create(bench.dir.path().join("t.parquet")).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), Some(properties)).expect("a writer");
+    writer.write(&rows).expect("writes");
+    writer.close().expect("closes");
+    let bytes = std::fs::metadata(bench.dir.path().join("t.parquet"))
+        .expect("a file")
+        .len();
+    assert!(bytes < 1 << 20, "{bytes} bytes for 40 MB of text");
+    let read = stream(&bench, "t.parquet").await.expect("reads");
+    assert_eq!((read.0, read.1), (400, 400 * 100_003));
+    assert!(read.2 >= 100, "{} batches for 40 MB of text", read.2);
     assert!(
         bench.budget.peak() <= bench.budget.limit(),
         "{} bytes",
