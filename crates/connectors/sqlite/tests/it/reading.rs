@@ -333,6 +333,28 @@ async fn a_value_larger_than_a_quarter_of_the_budget_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_reserved_while_it_is_made() {
+    let house = House::new();
+    house.sql(
+        "CREATE TABLE t (a INTEGER, b TEXT); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO t SELECT i, 'a text of some length' FROM n",
+    );
+    let mut env = Env::standalone("mart", Role::Source, house.dir());
+    env.budget = Budget::new(ByteSize::mib(64));
+    let budget = env.budget.clone();
+    budget.take(budget.limit() - (256 << 10));
+    let config: Config = serde_json::from_value(json!({"path": "mart.db"})).expect("a config");
+    let connection = SqliteConnector.open(config, env).expect("opens");
+    let error = scan(connection.as_ref(), Dataset::asset("t"), Vec::new())
+        .await
+        .expect_err("no room");
+    assert_eq!(error.code(), Code::E0804, "{error:?}");
+    assert!(error.message().contains("a batch of"), "{error:?}");
+    assert_eq!(budget.used(), budget.limit() - (256 << 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_no_databases_are_named() {
     let house = House::new();
     let missing = house
