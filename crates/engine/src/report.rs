@@ -106,7 +106,12 @@ pub(crate) async fn plan(engine: &Engine, spec: &PipelineSpec, options: &RunOpti
             .schema
             .fields()
             .iter()
-            .map(|f| (f.name().clone(), synqx_sdk::types::render_type(f.data_type())))
+            .map(|f| {
+                (
+                    f.name().clone(),
+                    synqx_sdk::type_names::render_type(f.data_type()),
+                )
+            })
             .collect(),
         notes: fragment.notes.clone(),
     });

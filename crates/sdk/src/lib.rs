@@ -3,13 +3,15 @@
 //! `connector` has the traits of a connection, `read` those of a source, `write` those of a destination; `limits`
 //! is the plain record the rest of the house branches on instead of vendor names. `predicate` is the closed set of
 //! conditions that may sink into a source, `annotation` owns the metadata keys of native types, `budget` and `lane`
-//! bound memory, `probe` is where a test may kill the process, `conformance` holds the suites every connector runs.
+//! bound memory, `glob` matches names, `probe` is where a test may kill the process, `conformance` holds the suites
+//! every connector runs.
 //! Life cycle, one word per step: parse → check → discover → prepare → open → read/write → commit → confirm → close.
 
 pub mod annotation;
 pub mod budget;
 pub mod conformance;
 pub mod connector;
+pub mod glob;
 pub mod lane;
 pub mod limits;
 pub mod predicate;
@@ -31,7 +33,6 @@ pub use probe::{Effect, Moment, Probe};
 pub use read::{BatchStream, Dataset, Partition, ReadPlan, Reader, Scan, Source};
 pub use registry::Registry;
 pub use resolve::Resolve;
-pub use type_names as types;
 pub use write::{
     Action, Committed, Destination, FenceClaim, Load, OrderBy, Preparation, PublishPath, Receipt, Target,
     Writer, Written,

@@ -157,6 +157,9 @@ impl fmt::Display for Literal {
 
 /// An exact decimal as text.
 pub fn render_decimal(unscaled: i128, scale: i8) -> String {
+    if unscaled == 0 && scale <= 0 {
+        return "0".to_owned();
+    }
     if scale <= 0 {
         return format!("{unscaled}{}", "0".repeat(usize::from(scale.unsigned_abs())));
     }
@@ -198,6 +201,25 @@ impl fmt::Display for Predicate {
             Predicate::And(parts) => list(f, parts, "AND"),
             Predicate::Or(parts) => list(f, parts, "OR"),
             Predicate::Not(part) => write!(f, "NOT ({part})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_plain_numbers_at_every_scale() {
+        for (unscaled, scale, text) in [
+            (0, 0, "0"),
+            (0, -3, "0"),
+            (0, 2, "0.00"),
+            (-12, -2, "-1200"),
+            (-5, 2, "-0.05"),
+            (1234, 2, "12.34"),
+        ] {
+            assert_eq!(render_decimal(unscaled, scale), text);
         }
     }
 }

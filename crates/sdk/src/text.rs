@@ -140,7 +140,8 @@ pub fn parse_timestamp(text: &str) -> Option<TextTimestamp> {
     let split = text.find(['T', 't', ' '])?;
     let days = parse_date(&text[..split])?;
     let (clock, rest) = parse_clock(&text[split + 1..])?;
-    let local = i64::from(days).checked_mul(86_400_000_000)?.checked_add(clock)?;
+    // The first day that has any timestamp begins before the first timestamp.
+    let local = i64::try_from(i128::from(days) * 86_400_000_000 + i128::from(clock)).ok()?;
     let rest = rest.trim_start();
     let offset = match rest.as_bytes() {
         [] => None,
@@ -274,6 +275,13 @@ mod tests {
         assert_eq!(zoned.instant(), Some(naive.local + 250_000 - 7_200_000_000));
         assert_eq!(render_timestamp(naive.local, false), "2013-01-01 05:00:00");
         assert_eq!(render_timestamp(-1, true), "1969-12-31T23:59:59.999999Z");
+        for extreme in [i64::MIN, i64::MIN + 1, i64::MAX] {
+            let read = |zoned| parse_timestamp(&render_timestamp(extreme, zoned)).expect("reads");
+            assert_eq!(
+                (read(false).local, read(true).instant()),
+                (extreme, Some(extreme))
+            );
+        }
         for wrong in [
             "2013-01-01",
             "2013-01-01 25:00:00",

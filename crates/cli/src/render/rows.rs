@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use synqx_model::{Error, Result};
-use synqx_sdk::{annotation, types};
+use synqx_sdk::{annotation, type_names};
 
 use super::paint::Paint;
 use super::table::{Side, cut, pad, width};
@@ -26,7 +26,7 @@ pub(crate) fn render(
             () if annotation::is_json(field) => "json".to_owned(),
             () if annotation::is_uuid(field) => "uuid".to_owned(),
             () if annotation::is_numeric_text(field) => "numeric".to_owned(),
-            () => types::render_type(field.data_type()),
+            () => type_names::render_type(field.data_type()),
         };
         let mut cells = Vec::new();
         for batch in batches {

@@ -338,9 +338,23 @@ fn unescape_percent(text: &str) -> String {
     String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Files and folders of parts below a root, by name.
+/// Files and folders of parts below a root, by name: those a pattern matches, or the one of exactly that name.
 pub(crate) fn discover(root: &Path, pattern: Option<&str>) -> Result<Vec<Asset>> {
-    let wanted = pattern.map(matcher).transpose()?;
+    // `out/` and `out` are one folder, here as in `place`.
+    let wanted = pattern.map(|text| text.trim_end_matches('/'));
+    let wanted = wanted
+        .map(|text| matcher(text).map(|matcher| (text, matcher)))
+        .transpose()?;
+    let mut assets = list(root)?;
+    if let Some((text, matcher)) = wanted {
+        let fits = |name: &str| name == text || matcher.is_match(name);
+        assets.retain(|asset| fits(asset.name.trim_end_matches('/')));
+    }
+    assets.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(assets)
+}
+
+fn list(root: &Path) -> Result<Vec<Asset>> {
     if root.is_file() {
         let metadata =
             std::fs::metadata(root).map_err(|cause| cannot_read(&root.display().to_string(), &cause))?;
@@ -384,10 +398,6 @@ pub(crate) fn discover(root: &Path, pattern: Option<&str>) -> Result<Vec<Asset>>
             assets.push(asset(name, AssetKind::File, None, bytes));
         }
     }
-    if let Some(wanted) = wanted {
-        assets.retain(|asset| wanted.is_match(asset.name.trim_end_matches('/')));
-    }
-    assets.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(assets)
 }
 

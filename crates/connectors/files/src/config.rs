@@ -197,7 +197,7 @@ impl ReadOptions {
         let mut columns = Vec::new();
         let mut wrong = Vec::new();
         for (name, text) in own.columns.iter() {
-            match synqx_sdk::types::parse_type(text) {
+            match synqx_sdk::type_names::parse_type(text) {
                 Ok(data_type) => columns.push((name.to_owned(), data_type)),
                 Err(error) => wrong.push(error),
             }

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::size::human_bytes;
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::types::parse_type;
+use synqx_sdk::type_names::parse_type;
 use synqx_sdk::{Budget, TableSchema};
 
 use crate::assets::FileSet;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Position, Result};
 use synqx_sdk::probe::{Effect, Moment, Probe};
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Budget, Committed, Env, Load, Receipt, Target, Writer};
 
 use crate::config::WriteOptions;

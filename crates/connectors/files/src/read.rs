@@ -105,7 +105,7 @@ impl FileTask {
             .and_then(|(_, text)| text.as_deref());
         let dialect = Dialect::new(Format::Csv, &Default::default())?;
         let value = cells::single(text, field.name(), field.data_type(), &dialect)?.ok_or_else(|| {
-            let word = synqx_sdk::types::render_type(field.data_type());
+            let word = synqx_sdk::type_names::render_type(field.data_type());
             Error::new(
                 Code::E0208,
                 format!(

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::probe::{Effect, Moment};
-use synqx_sdk::types::{parse_type, render_type};
+use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
     Action, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
     PublishPath, Target,

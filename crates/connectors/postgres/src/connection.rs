@@ -8,13 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use synqx_model::{Code, Result};
 use synqx_sdk::{
-    Asset, AssetKind, Connection, Dataset, Destination, Finding, Limits, Role, Source, TableSchema,
+    Asset, AssetKind, Connection, Dataset, Destination, Finding, Limits, Role, Source, TableSchema, glob,
 };
 use tokio_postgres::types::Type;
 
 use crate::catalog;
 use crate::client::{Link, Scope, Session};
-use crate::names::{TableName, fnv, glob, quote};
+use crate::names::{TableName, fnv, quote};
 use crate::read::find;
 
 /// One configured database.
@@ -186,7 +186,7 @@ impl Connection for Database {
                     let bare = asset
                         .name
                         .strip_prefix(&format!("{}.", self.link.settings.schema));
-                    glob(p, &asset.name) || bare.is_some_and(|name| glob(p, name))
+                    glob::matches(p, &asset.name) || bare.is_some_and(|name| glob::matches(p, name))
                 })
             })
             .collect())

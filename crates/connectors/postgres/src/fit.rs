@@ -1,11 +1,11 @@
 //! Judges whether an incoming column fits a target column, and how it is written there.
 //!
-//! Exact or an error at run time (a number out of range) is a fit; silent change is a loss that must be consented to
-//! by name; everything else does not fit. Types the server does not take in a binary form of ours are written as
+//! A type that holds every value is a fit; one that holds fewer numbers is told, so that the run is refused before it
+//! begins; silent change is a loss that must be consented to by name; everything else does not fit. Types the server does not take in a binary form of ours are written as
 //! text into staging and cast by the statement that publishes.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use synqx_sdk::{annotation, types};
+use synqx_sdk::{annotation, type_names};
 
 use crate::catalog::Column;
 use crate::mapping::{Kind, SYSTEM};
@@ -43,6 +43,8 @@ pub(crate) struct Fit {
     pub(crate) staging: Option<&'static str>,
     /// What may be lost.
     pub(crate) loss: Option<String>,
+    /// The column does not hold every value of the type that arrives: some would be refused while they are written.
+    pub(crate) narrow: bool,
 }
 
 /// Why a column does not fit.
@@ -59,6 +61,7 @@ fn exact(wire: Wire) -> Result<Fit, Misfit> {
         wire,
         staging: None,
         loss: None,
+        narrow: false,
     })
 }
 
@@ -67,6 +70,7 @@ fn lossy(wire: Wire, loss: impl Into<String>) -> Result<Fit, Misfit> {
         wire,
         staging: None,
         loss: Some(loss.into()),
+        narrow: false,
     })
 }
 
@@ -75,6 +79,7 @@ fn through(wire: Wire, staging: &'static str) -> Result<Fit, Misfit> {
         wire,
         staging: Some(staging),
         loss: None,
+        narrow: false,
     })
 }
 
@@ -84,8 +89,84 @@ pub(crate) fn fit(field: &Field, column: &Column) -> Result<Fit, Misfit> {
     // A value of this very type, such as timestamp(3), goes back where it came from unchanged.
     if annotation::native(field, SYSTEM) == Some(column.native.as_str()) {
         fit.loss = None;
+    } else {
+        fit.narrow = is_narrower(&column.kind, field.data_type());
     }
     Ok(fit)
+}
+
+/// Whether a column does not hold every value of a number type, or of lists of it.
+fn is_narrower(target: &Kind, source: &DataType) -> bool {
+    let holds = |least: i128, most: i128| range(source).is_some_and(|(from, to)| from < least || to > most);
+    match (target, source) {
+        (_, DataType::Dictionary(_, value)) => is_narrower(target, value),
+        (Kind::Int2, _) => holds(i16::MIN.into(), i16::MAX.into()),
+        (Kind::Int4, _) => holds(i32::MIN.into(), i32::MAX.into()),
+        (Kind::Int8, _) => holds(i64::MIN.into(), i64::MAX.into()),
+        (Kind::Oid, _) => holds(0, u32::MAX.into()),
+        // Money counts cents in a bigint.
+        (Kind::Money, _) => holds(i128::from(i64::MIN) / 100, i128::from(i64::MAX) / 100),
+        (Kind::Numeric(Some((precision, scale))), _) => {
+            digits(source).is_some_and(|digits| digits > i32::from(*precision) - i32::from(*scale))
+        }
+        (
+            Kind::Array(element, _),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _),
+        ) => is_narrower(element, item.data_type()),
+        _ => false,
+    }
+}
+
+/// What a plan says about text that may be longer than its column: there is no text type to cast to, so it is told.
+pub(crate) fn too_long(field: &Field, column: &Column) -> Option<String> {
+    let length = |native: &str| -> Option<u32> {
+        let rest = native
+            .strip_prefix("character varying(")
+            .or_else(|| native.strip_prefix("character("))?;
+        rest.strip_suffix(')')?.parse().ok()
+    };
+    let most = length(&column.native)?;
+    let arrives = annotation::native(field, SYSTEM).and_then(length);
+    let longer = arrives.is_none_or(|arrives| arrives > most) && type_names::is_text(field.data_type());
+    longer.then(|| {
+        format!(
+            "column `{}`: a text of more than {most} characters stops the run, the target's is {}",
+            field.name(),
+            column.native
+        )
+    })
+}
+
+/// Digits before the point that a number type can have.
+fn digits(source: &DataType) -> Option<i32> {
+    match decimal_of(source) {
+        Some((precision, scale)) => Some(i32::from(precision) - i32::from(scale)),
+        None => {
+            let (least, most) = range(source)?;
+            let larger = least.unsigned_abs().max(most.unsigned_abs());
+            i32::try_from(larger.ilog10() + 1).ok()
+        }
+    }
+}
+
+/// The least and the greatest whole number of a type.
+fn range(source: &DataType) -> Option<(i128, i128)> {
+    Some(match source {
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+        DataType::UInt8 => (0, u8::MAX.into()),
+        DataType::UInt16 => (0, u16::MAX.into()),
+        DataType::UInt32 => (0, u32::MAX.into()),
+        DataType::UInt64 => (0, u64::MAX.into()),
+        other => {
+            let (precision, scale) = decimal_of(other)?;
+            let digits = (i32::from(precision) - i32::from(scale)).max(0).unsigned_abs();
+            let most = 10i128.checked_pow(digits).map_or(i128::MAX, |most| most - 1);
+            (-most, most)
+        }
+    })
 }
 
 fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misfit> {
@@ -131,11 +212,11 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
         (_, Kind::Money) if whole || decimal_of(source).is_some_and(|(_, s)| s <= 2) => {
             through(Wire::Numeric, "pg_catalog.numeric")
         }
-        (_, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum) if types::is_text(source) => {
+        (_, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum) if type_names::is_text(source) => {
             exact(Wire::Text)
         }
-        (_, Kind::Jsonb) if types::is_text(source) => exact(Wire::Jsonb),
-        (_, Kind::Uuid | Kind::Other | Kind::Array(..)) if types::is_text(source) => {
+        (_, Kind::Jsonb) if type_names::is_text(source) => exact(Wire::Jsonb),
+        (_, Kind::Uuid | Kind::Other | Kind::Array(..)) if type_names::is_text(source) => {
             through(Wire::Text, "pg_catalog.text")
         }
         (D::FixedSizeBinary(16), Kind::Uuid) => exact(Wire::Uuid),
@@ -157,6 +238,7 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
                 wire: Wire::List(Box::new(inner.wire), *oid),
                 staging: None,
                 loss: inner.loss,
+                narrow: false,
             })
         }
         _ => Err(Misfit::Types),
@@ -201,7 +283,7 @@ fn numeric(field: &Field, source: &DataType, declared: Option<(u16, i16)>) -> Re
             _ => exact(Wire::Numeric),
         };
     }
-    if types::is_text(source) && annotation::is_numeric_text(field) {
+    if type_names::is_text(source) && annotation::is_numeric_text(field) {
         return match declared {
             None => exact(Wire::Numeric),
             Some((_, scale)) => lossy(Wire::Numeric, format!("decimal places beyond {scale}")),
@@ -227,8 +309,10 @@ mod tests {
     use super::*;
 
     fn judge(source: DataType, target: Kind) -> &'static str {
+        let narrow = is_narrower(&target, &source);
         match fit_kind(&Field::new("c", source.clone(), true), &source, &target) {
             Ok(Fit { loss: Some(_), .. }) => "loss",
+            Ok(_) if narrow => "narrow",
             Ok(Fit { staging: Some(_), .. }) => "cast",
             Ok(_) => "exact",
             Err(_) => "no",
@@ -239,15 +323,35 @@ mod tests {
     fn nothing_is_changed_in_silence() {
         let micros = |zone: bool| DataType::Timestamp(TimeUnit::Microsecond, zone.then(|| "UTC".into()));
         for (source, target, verdict) in [
-            (DataType::Int64, Kind::Int4, "exact"),
-            (DataType::UInt64, Kind::Int8, "exact"),
+            (DataType::Int64, Kind::Int4, "narrow"),
+            (DataType::UInt64, Kind::Int8, "narrow"),
+            (DataType::UInt32, Kind::Int4, "narrow"),
+            (DataType::UInt16, Kind::Int4, "exact"),
+            (DataType::Int32, Kind::Oid, "narrow"),
+            (DataType::UInt32, Kind::Oid, "exact"),
+            (DataType::Int64, Kind::Money, "narrow"),
+            (DataType::Int32, Kind::Money, "cast"),
             (DataType::UInt64, Kind::Numeric(Some((20, 0))), "exact"),
+            (DataType::UInt64, Kind::Numeric(Some((19, 0))), "narrow"),
+            (DataType::Int32, Kind::Numeric(Some((12, 2))), "exact"),
+            (DataType::Int32, Kind::Numeric(Some((11, 2))), "narrow"),
+            (
+                DataType::Decimal128(13, 2),
+                Kind::Numeric(Some((12, 2))),
+                "narrow",
+            ),
+            (DataType::Decimal256(76, 20), Kind::Numeric(None), "exact"),
+            (DataType::Decimal128(9, 0), Kind::Int4, "exact"),
+            (DataType::Decimal128(18, 0), Kind::Int8, "exact"),
+            (DataType::Decimal256(60, 0), Kind::Int8, "narrow"),
+            (DataType::Decimal128(7, -2), Kind::Int4, "exact"),
+            (DataType::Decimal128(8, -2), Kind::Int4, "narrow"),
             (DataType::Float64, Kind::Float4, "loss"),
             (DataType::Int64, Kind::Float8, "loss"),
             (DataType::Decimal128(10, 2), Kind::Numeric(Some((12, 2))), "exact"),
             (DataType::Decimal128(10, 4), Kind::Numeric(Some((12, 2))), "loss"),
             (DataType::Decimal128(10, 2), Kind::Int4, "no"),
-            (DataType::Decimal128(10, 0), Kind::Int4, "exact"),
+            (DataType::Decimal128(10, 0), Kind::Int4, "narrow"),
             (DataType::Utf8, Kind::Int4, "no"),
             (DataType::Utf8, Kind::Other, "cast"),
             (DataType::Utf8, Kind::Enum, "exact"),

@@ -196,33 +196,6 @@ pub(crate) fn fnv(text: &str) -> u64 {
     })
 }
 
-/// Whether a name matches a glob of `*` and `?`.
-pub(crate) fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    p = at + 1;
-                    n = from + 1;
-                    star = Some((at, from + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,11 +245,5 @@ mod tests {
         assert_ne!(name, staging_name(&stream, &run));
         let long = suffixed(&"é".repeat(31), "__previous");
         assert!(long.len() <= IDENTIFIER_BYTES && long.ends_with("__previous"));
-    }
-
-    #[test]
-    fn globs_match_whole_names() {
-        assert!(glob("public.*", "public.flights") && glob("*.fl?ghts", "a.flights") && glob("*", ""));
-        assert!(!glob("public.f", "public.flights") && !glob("a*b", "abc"));
     }
 }

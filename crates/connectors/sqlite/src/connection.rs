@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use synqx_model::Result;
-use synqx_sdk::{Asset, Connection, Dataset, Destination, Finding, Role, Source, TableSchema};
+use synqx_sdk::{Asset, Connection, Dataset, Destination, Finding, Role, Source, TableSchema, glob};
 
 use crate::client::File;
 use crate::{Sqlite, catalog, read};
@@ -29,7 +29,7 @@ impl Connection for Sqlite {
                     let name = catalog::asset_name(&table);
                     if pattern
                         .as_deref()
-                        .is_some_and(|p| !glob(p, &name) && !glob(p, &table))
+                        .is_some_and(|p| !glob::matches(p, &name) && !glob::matches(p, &table))
                     {
                         continue;
                     }
@@ -104,51 +104,4 @@ fn check(file: &File) -> Vec<Finding> {
         });
     }
     findings
-}
-
-/// Whether a name matches a pattern of `*` and `?`.
-fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    p = at + 1;
-                    n = from + 1;
-                    star = Some((at, from + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn globs_match_whole_names() {
-        for (pattern, name, matches) in [
-            ("*", "a", true),
-            ("fl*s", "flights", true),
-            ("fl*s", "flight", false),
-            ("?b", "ab", true),
-            ("a", "ab", false),
-            ("*a*", "bab", true),
-            ("", "", true),
-        ] {
-            assert_eq!(glob(pattern, name), matches, "{pattern} {name}");
-        }
-    }
 }

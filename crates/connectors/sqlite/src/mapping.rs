@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 
 /// The system of native annotations.
 pub(crate) const SYSTEM: &str = "sqlite";

@@ -13,7 +13,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, InterruptHandle, params_from_iter};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::{Sender, spawn_reader};
-use synqx_sdk::types::{parse_type, render_type};
+use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
     Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source,
     TableSchema, annotation,
@@ -27,6 +27,8 @@ use crate::decode::{Builder, Refusal, class};
 use crate::mapping::{Affinity, Kind, SYSTEM, affinity, kind_of};
 use crate::predicate;
 
+/// Bytes by which a batch grows before they are reserved.
+const RESERVED: u64 = 64 << 10;
 /// Rows looked at to find the types of columns that declare none.
 const SAMPLE: usize = 10_000;
 
@@ -481,6 +483,8 @@ impl Scanner {
         let mut builders = self.builders()?;
         let (target, row_limit) = (self.budget.batch_target(), self.budget.row_limit());
         let (mut in_batch, mut bytes, mut total) = (0usize, 0usize, 0u64);
+        let who = format!("a batch of {}", self.place);
+        let mut held = self.budget.reserve(&who, 0)?;
         while let Some(row) = rows.next().map_err(|e| failed(&e))? {
             total += 1;
             for (place, builder) in builders.iter_mut().enumerate() {
@@ -507,13 +511,18 @@ impl Scanner {
                 }
             }
             in_batch += 1;
+            if bytes as u64 >= held.bytes() + RESERVED {
+                held.resize(&who, bytes as u64)?;
+            }
             if bytes >= target || in_batch >= 1 << 20 {
+                held.resize(&who, 0)?;
                 if !sender.send(self.batch(&mut builders, in_batch)?)? {
                     return Ok(());
                 }
                 (in_batch, bytes) = (0, 0);
             }
         }
+        drop(held);
         if in_batch > 0 {
             sender.send(self.batch(&mut builders, in_batch)?)?;
         }

@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit,
 use datafusion::scalar::ScalarValue;
 use synqx_model::spec::{Cast, CastError, CastTo, OnFail};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::types::{parse_type, render_type};
+use synqx_sdk::type_names::{parse_type, render_type};
 
 use super::Lowering;
 use crate::functions::parse_time;

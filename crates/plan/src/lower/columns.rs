@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use serde_json::Value;
 use synqx_model::spec::{DropColumns, FillNulls, FillStrategy, MapColumns, RegexReplace, Rename};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::types::{is_text, render_type};
+use synqx_sdk::type_names::{is_text, render_type};
 
 use super::{Lowering, expression, quoted};
 use crate::trouble::{Phase, duplicate, inward};

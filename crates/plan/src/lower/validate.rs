@@ -6,7 +6,7 @@
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use synqx_model::spec::{Check, CheckKind, OnFail, UniqueReject, Validate};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::types::{is_text, render_type};
+use synqx_sdk::type_names::{is_text, render_type};
 
 use super::columns::{literal, pattern};
 use super::{Lowering, expression, order_item, quoted};

@@ -1,4 +1,4 @@
-//! Drives a connector step by step the way the engine does, and looks at the result from outside.
+//! Drives a connector step by step the way the engine does, and looks at the result with connections of its own.
 //!
 //! A case is an async function that returns a [`Verdict`], or a [`Problem`] in words. Every error a case meets is kept,
 //! so that the last case can search all of them for secrets. Cases run one after another, each with names of its own.
@@ -281,12 +281,12 @@ impl<'a> Bench<'a> {
         Ok(asset)
     }
 
-    /// The rows of an asset, seen from outside; `None` when it does not exist.
+    /// The rows of an asset, read by a connection of their own; `None` when it does not exist.
     pub async fn rows(&self, asset: &str) -> Result<Option<Rows>, Problem> {
         Ok(self.batches(asset).await?.map(|batches| Rows::of(&batches)))
     }
 
-    /// The batches of an asset, seen from outside; `None` when it does not exist.
+    /// The batches of an asset, read by a connection of their own; `None` when it does not exist.
     pub async fn batches(&self, asset: &str) -> Result<Option<Vec<RecordBatch>>, Problem> {
         let connection = self.connect(Role::Source)?;
         match connection.describe(&self.fixture.dataset(asset)).await {
@@ -294,9 +294,6 @@ impl<'a> Bench<'a> {
             // A folder that a cancelled load made has no rows and no columns either.
             Err(error) if [Code::E0204, Code::E0409].contains(&error.code()) => return Ok(None),
             Err(error) => return Err(error.into()),
-        }
-        if let Some(found) = self.fixture.read_back(asset).await {
-            return Ok(Some(found?));
         }
         Ok(Some(self.read(connection.as_ref(), asset, |_| {}).await?.1))
     }

@@ -1,7 +1,7 @@
 //! Destination cases about the life cycle: check, prepare, begin, commit, abort, fence and position.
 //!
 //! What types and names a destination holds is in `roundtrip`, upsert and replace in `keyed`, schema policies in
-//! `evolution`, interrupted runs in `faults`. Every case makes assets of its own and looks at them from outside.
+//! `evolution`, interrupted runs in `faults`. Every case makes assets of its own and reads them back.
 
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, RunId};

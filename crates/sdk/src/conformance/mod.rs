@@ -76,12 +76,6 @@ pub trait Fixture: Send + Sync {
     /// whole system (the fixture has a database or folder of its own).
     async fn leftovers(&self) -> Result<Vec<String>, String>;
 
-    /// The rows of an asset by a path that does not go through the connector; `None` when there is no such path, and
-    /// the suite reads through the connector's own source. Only called for assets that exist.
-    async fn read_back(&self, _asset: &str) -> Option<Result<Vec<RecordBatch>, String>> {
-        None
-    }
-
     /// Removes an asset behind the connector's back.
     async fn remove(&self, asset: &str) -> Result<(), String>;
 

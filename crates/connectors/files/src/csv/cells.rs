@@ -101,7 +101,7 @@ impl Column {
             DataType::Utf8View => Column::Text(StringViewBuilder::new()),
             DataType::BinaryView => Column::Bytes(BinaryViewBuilder::new()),
             other => {
-                let word = synqx_sdk::types::render_type(other);
+                let word = synqx_sdk::type_names::render_type(other);
                 return Err(Error::new(
                     Code::E0407,
                     format!("column `{name}` cannot be read from text as {word}"),

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 
 use super::cells::{Block, Column};
 use super::dialect::Dialect;
@@ -343,6 +343,8 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     let width: usize = columns.iter().map(Column::width).sum();
     let target = task.budget.batch_target();
     let (mut rows, mut weight) = (0usize, 0usize);
+    let who = format!("a batch of `{}`", file.window.label());
+    let mut held = task.budget.reserve(&who, 0)?;
     let mut left = task.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let Some((end, records)) = file.block(&task.budget, left)? else {
@@ -369,7 +371,9 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         left -= records as u64;
         file.row += records as u64;
         file.window.consume(end);
+        held.resize(&who, weight as u64)?;
         if weight >= target {
+            held.resize(&who, 0)?;
             if !sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)? {
                 return Ok(());
             }
@@ -379,6 +383,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     if left > 0 {
         file.window.verify()?;
     }
+    drop(held);
     if rows > 0 {
         sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)?;
     }

@@ -11,7 +11,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use encoding_rs::UTF_8;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 
 use super::decode::{Failed, Unfit, Values};
 use super::infer::cause_without_value;
@@ -61,6 +61,8 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         begin: (1, 0),
     };
     let mut left = task.limit.unwrap_or(u64::MAX);
+    let who = format!("a batch of `{}`", task.entry.label);
+    let mut held = task.budget.reserve(&who, 0)?;
     while left > 0 {
         let Some(place) = objects.next(&task.budget)? else {
             break;
@@ -68,8 +70,13 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         table.object(&objects, place)?;
         objects.window.consume(place.1);
         left -= 1;
-        let full = table.rows.is_multiple_of(STEP) || place.1 > 64 << 10;
-        if full && table.columns.iter().map(Values::bytes).sum::<usize>() >= task.budget.batch_target() {
+        if !table.rows.is_multiple_of(STEP) && place.1 <= 64 << 10 {
+            continue;
+        }
+        let bytes = table.columns.iter().map(Values::bytes).sum::<usize>();
+        held.resize(&who, bytes as u64)?;
+        if bytes >= task.budget.batch_target() {
+            held.resize(&who, 0)?;
             if !sender.send(task.complete(table.batch(&objects)?)?)? {
                 return Ok(());
             }
@@ -79,6 +86,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     if left > 0 {
         objects.window.verify()?;
     }
+    drop(held);
     if table.rows > 0 {
         sender.send(task.complete(table.batch(&objects)?)?)?;
     }

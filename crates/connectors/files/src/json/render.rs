@@ -14,7 +14,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit,
-    UInt64Type,
+    UInt64Type, i256,
 };
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -257,6 +257,10 @@ impl Printer {
             Form::Float32(values) => write!(out, "{:?}", values.value(row)),
             Form::Float64(values) => write!(out, "{:?}", values.value(row)),
             Form::Decimal128(values) => write!(out, "{}", render_decimal(values.value(row), values.scale())),
+            // A zero with a negative scale is still one digit.
+            Form::Decimal256(values) if values.value(row) == i256::ZERO && values.scale() <= 0 => {
+                write!(out, "0")
+            }
             Form::Decimal256(values) => write!(out, "{}", values.value_as_string(row)),
             Form::Text(values) | Form::Json(values) => out.write_all(values.value(row).as_bytes()),
             Form::Bytes(values) => hex(values.value(row), out),

@@ -11,15 +11,16 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelector,
 };
 use parquet::basic::Type as Physical;
-use parquet::file::metadata::RowGroupMetaData;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Predicate, TableSchema};
 
+use super::portions::{self, Portion};
 use super::prune;
 use crate::content::{Opened, damaged};
 use crate::read::{FileTask, house_type};
@@ -187,61 +188,76 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         .clone()
         .unwrap_or_else(|| (0..metadata.metadata().num_row_groups()).collect());
     let mut left = usize::try_from(task.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let who = format!("the rows of `{}` being read", task.entry.label);
+    let mut held = task.budget.reserve(&who, 0)?;
     for group in groups {
-        if left == 0 {
-            return Ok(());
-        }
         let found = metadata.metadata().row_groups().get(group);
         let info = found.ok_or_else(|| crate::content::changed(&opened.label))?;
-        let rows = batch_rows(task, info, &roots, &metadata)?;
-        let file = opened
-            .file
-            .try_clone()
-            .map_err(|cause| crate::content::cannot_read(&opened.label, &cause))?;
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-            .with_row_groups(vec![group])
-            .with_projection(mask)
-            .with_batch_size(rows)
-            .with_limit(left)
-            .build()
-            .map_err(|cause| broken(&opened, &cause))?;
-        for batch in reader {
-            let batch = batch.map_err(|cause| broken(&opened, &cause))?;
-            left = left.saturating_sub(batch.num_rows());
-            if !sender.send(task.complete(conform(task, &batch)?)?)? {
+        let place = format!("row group {group} of `{}`", task.entry.label);
+        let reading = portions::plan(&opened.file, &metadata, info, &roots, (&task.budget, &place))?;
+        held.resize(&who, reading.held)?;
+        for portion in &reading.portions {
+            if left == 0 {
                 return Ok(());
+            }
+            for batch in batches(&opened, &metadata, &roots, (group, *portion, left))? {
+                let batch = batch.map_err(|cause| broken(&opened, &cause))?;
+                left = left.saturating_sub(batch.num_rows());
+                let batch = conform(task, &batch)?;
+                refuse_large(task, &batch, &metadata, &reading.suspects)?;
+                if !sender.send(task.complete(batch)?)? {
+                    return Ok(());
+                }
             }
         }
     }
     opened.verify()
 }
 
-/// Rows of a batch that aims at the budget's target. Errors: `E0805` when rows are larger than the budget moves.
-fn batch_rows(
-    task: &FileTask,
-    group: &RowGroupMetaData,
-    roots: &[usize],
+/// Decodes a portion of a row group, `left` rows at most.
+fn batches(
+    opened: &Opened,
     metadata: &ArrowReaderMetadata,
-) -> Result<usize> {
-    let rows = group.num_rows().max(1);
-    let mut width = 0;
-    for (leaf, column) in group.columns().iter().enumerate() {
-        let root = metadata.parquet_schema().get_column_root_idx(leaf);
-        if roots.contains(&root) {
-            let bytes = column.uncompressed_size() / rows;
-            if u64::try_from(bytes).is_ok_and(|bytes| bytes > task.budget.row_limit()) {
-                let name = metadata.schema().field(root).name();
-                let place = format!("a row group of `{}`", task.entry.label);
-                return Err(task.budget.row_too_large(name, &place, bytes as u64));
-            }
-            width += bytes.max(16);
+    roots: &[usize],
+    (group, portion, left): (usize, Portion, usize),
+) -> Result<ParquetRecordBatchReader> {
+    let file = opened
+        .file
+        .try_clone()
+        .map_err(|cause| crate::content::cannot_read(&opened.label, &cause))?;
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        .with_row_groups(vec![group])
+        .with_projection(mask)
+        .with_batch_size(portion.batch)
+        .with_limit(left);
+    let rows = metadata.metadata().row_group(group).num_rows();
+    if usize::try_from(rows) != Ok(portion.rows) && rows > 0 {
+        let wanted = [
+            RowSelector::skip(portion.start),
+            RowSelector::select(portion.rows),
+        ];
+        builder = builder.with_row_selection(wanted.to_vec().into());
+    }
+    builder.build().map_err(|cause| broken(opened, &cause))
+}
+
+/// Refuses values that are larger than the budget moves. Errors: `E0805`.
+fn refuse_large(
+    task: &FileTask,
+    batch: &RecordBatch,
+    metadata: &ArrowReaderMetadata,
+    suspects: &[usize],
+) -> Result<()> {
+    for root in suspects {
+        let name = metadata.schema().field(*root).name();
+        let bytes = batch.column_by_name(name).map_or(0, portions::measure);
+        if bytes > task.budget.row_limit() {
+            let place = format!("`{}`", task.entry.label);
+            return Err(task.budget.row_too_large(name, &place, bytes));
         }
     }
-    let target = i64::try_from(task.budget.batch_target()).unwrap_or(i64::MAX);
-    Ok(usize::try_from(target / width.max(1))
-        .unwrap_or(1)
-        .clamp(1, 64 << 10))
+    Ok(())
 }
 
 /// The batch in the planned types; columns the file lacks are NULL.

@@ -116,6 +116,14 @@ pub(crate) fn refusal(data_type: &DataType) -> Option<(Code, &'static str)> {
             Code::E0403,
             "Parquet has no interval of months, days and nanoseconds",
         )),
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale)
+            if *scale < 0 =>
+        {
+            Some((Code::E0407, "Parquet has no decimals with a negative scale"))
+        }
         DataType::Union(..)
         | DataType::RunEndEncoded(..)
         | DataType::ListView(_)

@@ -218,6 +218,37 @@ async fn what_parquet_cannot_hold_is_refused_before_the_first_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn decimals_with_a_negative_scale_are_plain_numbers_in_text_and_refused_by_parquet() {
+    let bench = Bench::new();
+    let small = Decimal128Array::from(vec![0, 12]).with_precision_and_scale(5, -2);
+    let large = Decimal256Array::from(vec![i256::ZERO, i256::from(-12)]).with_precision_and_scale(50, -2);
+    let rows = batch(vec![
+        ("small", Arc::new(small.expect("fits"))),
+        ("large", Arc::new(large.expect("fits"))),
+    ]);
+    for (name, text) in [
+        ("t.csv", "small,large\n0,0\n1200,-1200\n"),
+        (
+            "t.jsonl",
+            "{\"small\":0,\"large\":0}\n{\"small\":1200,\"large\":-1200}\n",
+        ),
+    ] {
+        let written = bench.write(name, WriteMode::Replace, none(), &rows).await;
+        written.expect("writes");
+        assert_eq!(bench.text(name), text);
+    }
+    let refused = bench.write("t.parquet", WriteMode::Replace, none(), &rows).await;
+    let error = refused.expect_err("refused");
+    assert!(
+        error
+            .iter()
+            .all(|e| e.code() == Code::E0407 && e.hint().is_some()),
+        "{error:?}"
+    );
+    assert_eq!(error.iter().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statistics_skip_row_groups_and_lose_no_row() {
     let bench = Bench::new();
     let rows = batch(vec![

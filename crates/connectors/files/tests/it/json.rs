@@ -4,7 +4,7 @@
 
 use serde_json::json;
 use synqx_model::Code;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 
 use crate::bench::{Bench, failure, none, shown};
 

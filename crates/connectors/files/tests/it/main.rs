@@ -10,7 +10,8 @@
 mod bad_input;
 mod bench;
 mod commit;
-// `conformance.rs` is NOT compiled: it fails on real findings (issue 2, docs/concepts/conformance.md). Wire it when they are fixed.
+mod conformance;
 mod formats;
 mod json;
+mod large_values;
 mod reading;

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use arrow::datatypes::DataType;
 use serde_json::json;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 
 use crate::bench::{Bench, none, shown};
 
@@ -177,6 +177,35 @@ async fn a_header_alone_is_zero_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn discover_finds_what_it_named() {
+    let bench = Bench::new();
+    bench.file("odd[1].csv", "a\n");
+    let rows = crate::bench::batch(vec![(
+        "a",
+        std::sync::Arc::new(arrow::array::Int64Array::from(vec![1])),
+    )]);
+    bench
+        .write("out/", synqx_model::spec::WriteMode::Append, none(), &rows)
+        .await
+        .expect("writes");
+    let connection = bench.connection(synqx_sdk::Role::Source);
+    let every = connection.discover(None).await.expect("lists");
+    let names: Vec<_> = every.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(names, ["odd[1].csv", "out/"]);
+    for name in names.into_iter().chain(["out", "o*t"]) {
+        let found = connection.discover(Some(name)).await.expect("lists");
+        assert_eq!(found.len(), 1, "{name}");
+    }
+    assert!(
+        connection
+            .discover(Some("nothing"))
+            .await
+            .expect("lists")
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn discover_lists_data_files_in_order() {
     let bench = Bench::new();
     bench.file("b.csv", "a\n");
@@ -191,6 +220,10 @@ async fn discover_lists_data_files_in_order() {
         .map(|a| a.name)
         .collect();
     assert_eq!(names, ["a/x.parquet", "b.csv"]);
+    for name in &names {
+        let found = connection.discover(Some(name)).await.expect("lists");
+        assert_eq!(found.iter().map(|a| &a.name).collect::<Vec<_>>(), [name]);
+    }
     assert!(
         connection
             .check()

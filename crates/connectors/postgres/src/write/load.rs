@@ -97,6 +97,27 @@ impl TableLoad {
         })
     }
 
+    /// Staging is gone: a newer run of the stream has swept it, if it holds the fence; else the error as it is.
+    async fn swept(&self, error: Error) -> Error {
+        let record = sql::record_table(&self.plan.table).sql();
+        let stream = self.target.stream.to_string();
+        let doing = "look at the fence";
+        let stored = async {
+            // The driver cannot use a connection again whose copy was refused.
+            let session = Session::connect(&self.link, Scope::Data).await?;
+            let sql = format!("SELECT fence FROM {record} WHERE stream = $1");
+            session.query(&sql, &[(&stream, Type::TEXT)], doing).await
+        };
+        let fence = stored
+            .await
+            .ok()
+            .and_then(|rows| rows.first().map(|row| row.get::<_, i64>(0).unsigned_abs()));
+        match fence {
+            Some(fence) if fence > self.fence => publish::taken_over(&stream),
+            _ => error,
+        }
+    }
+
     /// Removes this attempt's staging, as far as that is still possible.
     pub(crate) async fn drop_staging(&self, session: &Session) -> Result<()> {
         let Some(staging) = &self.staging else {
@@ -228,14 +249,17 @@ impl Load for TableLoad {
         session.run("BEGIN", &doing).await?;
         let statement = sql::copy_in(table, &self.plan);
         session.set_busy(true);
-        let sink = session
-            .client()
-            .copy_in::<_, Bytes>(statement.as_str())
-            .await
-            .map_err(|e| {
+        let sink = match session.client().copy_in::<_, Bytes>(statement.as_str()).await {
+            Ok(sink) => sink,
+            Err(error) => {
                 session.set_busy(false);
-                session.classify(&doing, &e)
-            })?;
+                let error = session.classify(&doing, &error);
+                return Err(match self.staging {
+                    Some(_) if error.code() == Code::E0304 => self.swept(error).await,
+                    _ => error,
+                });
+            }
+        };
         let lanes = self.plan.columns.iter().map(|c| c.lane.clone()).collect();
         Ok(Box::new(Lane {
             link: Arc::clone(&self.link),

@@ -7,7 +7,7 @@ use arrow::datatypes::Field;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{PublishPath, Target, annotation, types};
+use synqx_sdk::{PublishPath, Target, annotation, type_names};
 use tokio_postgres::types::Type;
 
 use crate::catalog::{self, Column, Relation};
@@ -299,7 +299,7 @@ fn unsupported(field: &Field) -> Error {
         format!(
             "column `{}` of type {} has no type in PostgreSQL",
             field.name(),
-            types::render_type(field.data_type())
+            type_names::render_type(field.data_type())
         ),
     )
     .with_hint("flatten it, or turn it into JSON text, in the pipeline")
@@ -441,7 +441,7 @@ fn widened(field: &Field, column: &Column) -> Option<String> {
     match (field.data_type(), &column.kind) {
         (D::Int64 | D::UInt32, Kind::Int2 | Kind::Int4) => Some("bigint".into()),
         (D::Int32 | D::UInt16, Kind::Int2) => Some("integer".into()),
-        (source, Kind::Text) if types::is_text(source) => {
+        (source, Kind::Text) if type_names::is_text(source) => {
             let length = |native: &str| -> Option<u32> {
                 native
                     .strip_prefix("character varying(")?
@@ -470,7 +470,7 @@ fn fit_columns(
     notes: &mut Vec<String>,
 ) -> Vec<Written> {
     let mut columns = Vec::new();
-    let mut losses = Vec::new();
+    let (mut losses, mut narrow) = (Vec::new(), Vec::new());
     for (index, field) in target.schema.fields().iter().enumerate() {
         let Some(column) = layout
             .iter()
@@ -481,6 +481,15 @@ fn fit_columns(
         };
         match fit::fit(field, column) {
             Ok(fit) => {
+                notes.extend(fit::too_long(field, column));
+                if fit.narrow {
+                    narrow.push(format!(
+                        "`{}` is {} in the target and {} here",
+                        field.name(),
+                        column.native,
+                        type_names::render_type(field.data_type())
+                    ));
+                }
                 if let Some(loss) = fit.loss {
                     if target.allow_loss.contains(field.name()) {
                         notes.push(format!("column `{}` loses {loss}, as allowed", field.name()));
@@ -488,7 +497,7 @@ fn fit_columns(
                         losses.push(format!(
                             "`{}` ({} → {}) would lose {loss}",
                             field.name(),
-                            types::render_type(field.data_type()),
+                            type_names::render_type(field.data_type()),
                             column.native
                         ));
                     }
@@ -511,7 +520,7 @@ fn fit_columns(
                     format!(
                         "column `{}` is {} and the target's is {}",
                         field.name(),
-                        types::render_type(field.data_type()),
+                        type_names::render_type(field.data_type()),
                         column.native
                     ),
                 )
@@ -519,6 +528,22 @@ fn fit_columns(
             ),
         }
     }
+    errors.extend(misfits(target, &losses, &narrow));
+    if columns.is_empty() && errors.is_empty() {
+        errors.push(
+            Error::new(
+                Code::E0409,
+                format!("no column arrives that `{}` has", target.asset),
+            )
+            .with_hint("rename columns in the pipeline"),
+        );
+    }
+    columns
+}
+
+/// The errors for columns that would lose something, and for columns that do not hold every number that may arrive.
+fn misfits(target: &Target, losses: &[String], narrow: &[String]) -> Vec<Error> {
+    let mut errors = Vec::new();
     if !losses.is_empty() {
         errors.push(
             Error::new(
@@ -531,16 +556,22 @@ fn fit_columns(
             ),
         );
     }
-    if columns.is_empty() && errors.is_empty() {
+    if !narrow.is_empty() {
         errors.push(
             Error::new(
-                Code::E0409,
-                format!("no column arrives that `{}` has", target.asset),
+                Code::E0405,
+                format!("columns of `{}` are narrower than what arrives", target.asset),
             )
-            .with_hint("rename columns in the pipeline"),
+            .with_detail(format!("{}.", narrow.join("; ")))
+            .with_hint(match target.policy {
+                SchemaPolicy::Evolve => {
+                    "put a `cast` before the load, or widen the target's column with ALTER TABLE"
+                }
+                _ => "put a `cast` before the load, or set `schema: evolve`, which widens whole numbers",
+            }),
         );
     }
-    columns
+    errors
 }
 
 /// What keeps a table from being swapped by rename, in words.

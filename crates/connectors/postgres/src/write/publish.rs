@@ -115,12 +115,17 @@ async fn record(load: &TableLoad, session: &Session, position: &Position) -> Res
     if hit == 1 {
         return Ok(());
     }
-    Err(Error::new(
+    Err(taken_over(&stream))
+}
+
+/// The error of a run whose stream another run holds now.
+pub(crate) fn taken_over(stream: &str) -> Error {
+    Error::new(
         Code::E0501,
         format!("another run took over the stream `{stream}`"),
     )
     .with_detail("It raised the fence after this run began; nothing of this run was published.")
-    .with_hint("let the newer run finish; do not run one pipeline twice at once"))
+    .with_hint("let the newer run finish; do not run one pipeline twice at once")
 }
 
 async fn run_all(session: &Session, statements: Vec<String>, doing: &str) -> Result<()> {

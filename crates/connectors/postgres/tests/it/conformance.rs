@@ -1,7 +1,7 @@
 //! The shared suites against real servers, PostgreSQL 15 and 18.
 //!
 //! Each run has a database of its own, owned by a plain role with a password: the superuser would hide missing rights
-//! and the server trusts it without one.
+//! and the server trusts it without one. Connections go through `pool`, which keeps them: the suites open thousands.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use synqx_sdk::conformance::{self, Fixture, Opening, Report};
 use synqx_sdk::registry::AnyConnector;
 
 use crate::database::{Database, connect};
+use crate::pool::Pool;
 
 const PASSWORD: &str = "c0rrect horse/battery@staple";
 /// What the server stores of it, made with one round instead of 4096: a debug build needs 50 ms for those, per connection.
@@ -24,6 +25,7 @@ struct Owned {
     server: &'static str,
     database: Database,
     role: String,
+    pool: Pool,
 }
 
 fn encoded(text: &str) -> String {
@@ -38,6 +40,13 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// Host and port of a URL.
+fn host(url: &str) -> &str {
+    let from = url.find('@').expect("a user") + 1;
+    let to = url.rfind('/').expect("a database");
+    &url[from..to]
+}
+
 impl Owned {
     async fn on(server: &'static str) -> Self {
         let database = Database::new(server).await;
@@ -47,10 +56,12 @@ impl Owned {
                 "CREATE ROLE {role} LOGIN PASSWORD '{VERIFIER}'; ALTER DATABASE {role} OWNER TO {role}"
             ))
             .await;
+        let pool = Pool::to(host(&database.url)).await;
         Owned {
             server,
             database,
             role,
+            pool,
         }
     }
 
@@ -105,7 +116,11 @@ impl Fixture for Owned {
     fn open(&self, opening: &Opening) -> synqx_model::Result<Arc<dyn Connection>> {
         let password = if opening.wrong_login { WRONG } else { PASSWORD };
         let login = format!("{}:{}@", self.role, encoded(password));
-        let url = self.database.url.replace("postgres@", &login);
+        let mut url = self.database.url.replace("postgres@", &login);
+        if !opening.wrong_login {
+            let pool = self.pool.address.to_string();
+            url = format!("{}?sslmode=disable", url.replace(host(&self.database.url), &pool));
+        }
         let config = json!({ "url": url });
         AnyConnector::open(
             &Postgres,

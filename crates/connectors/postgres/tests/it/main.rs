@@ -1,6 +1,6 @@
 //! The connector against real servers: PostgreSQL 15 and 18, each test in a database of its own.
 //!
-//! `database` makes and removes the databases; the other modules say what must hold. Servers come from `cargo x up`
+//! `database` makes and removes the databases, `pool` keeps connections for the suites; the other modules say what must hold. Servers come from `cargo x up`
 //! and a test without one fails.
 
 #![expect(
@@ -10,8 +10,9 @@
     reason = "a test that cannot go on says why and stops; a table of cases is read as one"
 )]
 
-// `conformance.rs` is NOT compiled: it fails on real findings (issue 2, docs/concepts/conformance.md). Wire it when they are fixed.
+mod conformance;
 mod database;
+mod pool;
 mod reading;
 mod round_trip;
 mod trouble;

@@ -279,6 +279,50 @@ async fn differences_are_told_all_at_once_or_evolved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_narrower_than_what_arrives_is_told_before_the_run() {
+    let db = Database::new("postgres15").await;
+    let connection = db.open(Role::Destination);
+    let destination = connection.destination().expect("one");
+    db.run("CREATE TABLE t (id int, small numeric(5,2)[], note varchar(3))")
+        .await;
+    let (id, note): (ArrayRef, ArrayRef) = (
+        Arc::new(Int64Array::from(vec![1])),
+        Arc::new(StringViewArray::from(vec!["n"])),
+    );
+    let rows = RecordBatch::try_from_iter([("id", id), ("note", note)]).expect("a batch");
+    for mode in [WriteMode::Append, WriteMode::Replace, WriteMode::Upsert] {
+        for policy in [SchemaPolicy::Strict, SchemaPolicy::Ignore] {
+            let mut target = target("t", mode, rows.schema());
+            target.policy = policy;
+            target.key = vec!["id".into()];
+            // Consent is to losing digits, not rows.
+            target.allow_loss = vec!["id".into()];
+            let error = destination.prepare(&target, true).await.expect_err("narrower");
+            assert_eq!(error.code(), Code::E0405, "{error:?}");
+            let told = error
+                .detail()
+                .is_some_and(|d| d.contains("`id` is integer in the target and bigint here"));
+            assert!(
+                told && error.hint().is_some_and(|h| h.contains("cast")),
+                "{error:?}"
+            );
+        }
+    }
+    let mut target = target("t", WriteMode::Append, rows.schema());
+    target.policy = SchemaPolicy::Evolve;
+    let prepared = destination.prepare(&target, true).await.expect("widens");
+    assert!(
+        prepared
+            .notes
+            .iter()
+            .any(|n| n.contains("`note`") && n.contains("more than 3 characters")),
+        "{:?}",
+        prepared.notes
+    );
+    db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_load_leaves_nothing_after_the_next_begin() {
     let db = Database::new("postgres15").await;
     let connection = db.open(Role::Destination);

@@ -7,7 +7,7 @@ use arrow::datatypes::Field;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
-use synqx_sdk::types::render_type;
+use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Action, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
 
 use crate::catalog::{self, OURS, Table};

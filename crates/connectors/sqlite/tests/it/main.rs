@@ -8,7 +8,7 @@
     reason = "a test that cannot go on says why and stops; a table of cases is read as one"
 )]
 
-// `conformance.rs` is NOT compiled: it fails on real findings (issue 2, docs/concepts/conformance.md). Wire it when they are fixed.
+mod conformance;
 mod faults;
 mod fidelity;
 mod house;

@@ -172,8 +172,8 @@ async fn pushed_conditions_give_the_rows_of_conditions_not_pushed() {
                 pattern: "a%".into(),
                 negated: false,
             },
-            Acceptance::Superset,
-            45,
+            Acceptance::No,
+            60,
         ),
         (
             Predicate::Like {
@@ -196,6 +196,16 @@ async fn pushed_conditions_give_the_rows_of_conditions_not_pushed() {
             ]),
             Acceptance::Exact,
             1,
+        ),
+        // Deeper than SQLite lets an expression be.
+        (
+            Predicate::Or(
+                (1..=2_000)
+                    .map(|n| compare("id", Comparison::Eq, Literal::Int(n)))
+                    .collect(),
+            ),
+            Acceptance::No,
+            60,
         ),
     ];
     let table = source.describe(&Dataset::asset("t")).await.expect("described");
@@ -320,6 +330,28 @@ async fn a_value_larger_than_a_quarter_of_the_budget_is_named() {
         .expect_err("too large");
     assert_eq!(error.code(), Code::E0805, "{error:?}");
     assert!(error.message().contains("`big`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_reserved_while_it_is_made() {
+    let house = House::new();
+    house.sql(
+        "CREATE TABLE t (a INTEGER, b TEXT); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO t SELECT i, 'a text of some length' FROM n",
+    );
+    let mut env = Env::standalone("mart", Role::Source, house.dir());
+    env.budget = Budget::new(ByteSize::mib(64));
+    let budget = env.budget.clone();
+    budget.take(budget.limit() - (256 << 10));
+    let config: Config = serde_json::from_value(json!({"path": "mart.db"})).expect("a config");
+    let connection = SqliteConnector.open(config, env).expect("opens");
+    let error = scan(connection.as_ref(), Dataset::asset("t"), Vec::new())
+        .await
+        .expect_err("no room");
+    assert_eq!(error.code(), Code::E0804, "{error:?}");
+    assert!(error.message().contains("a batch of"), "{error:?}");
+    assert_eq!(budget.used(), budget.limit() - (256 << 10));
 }
 
 #[tokio::test(flavor = "multi_thread")]
