@@ -81,7 +81,8 @@ async fn serve(mut client: TcpStream, state: &State) -> io::Result<()> {
             first[8..16].copy_from_slice(&key);
             let mut server = TcpStream::connect(&state.server).await?;
             server.write_all(&first).await?;
-            server.read(&mut [0]).await?;
+            // The server closes it when it has passed the signal on.
+            server.read_to_end(&mut Vec::new()).await?;
         }
         return Ok(());
     }
