@@ -126,6 +126,12 @@ pub(crate) struct Manner {
     /// Leave the rows of an interrupted run of an older document as they are and start anew
     #[arg(long)]
     pub(crate) abandon: bool,
+    /// Read incremental extracts from the beginning
+    #[arg(long, conflicts_with = "adopt")]
+    pub(crate) reset: bool,
+    /// Take the stored position although it belongs to another source, or to earlier full reads
+    #[arg(long)]
+    pub(crate) adopt: bool,
     /// Print events as JSON, one per line, on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use synqx_model::event::{EventKind, StepState};
 use synqx_model::spec::OnFail;
-use synqx_model::{Code, Error, Result, Retry};
+use synqx_model::{Code, Error, Result, Retry, StreamKey};
 use synqx_plan::{CheckMeter, RunContext};
 use synqx_sdk::{Load, Receipt};
 
@@ -144,6 +144,18 @@ impl<'a> Attempt<'a> {
             }
         };
         let committed = begun.committed().is_some_and(|c| c.run == self.intent.run);
+        let moved = prepared
+            .expected
+            .as_ref()
+            .is_some_and(|expected| expected.as_ref() != begun.committed());
+        if moved && !committed {
+            if let Err(error) = begun.abort().await {
+                tracing::warn!("{error}");
+            }
+            return Observed::Failed {
+                error: moved_on(&prepared.target.stream).at_node(&prepared.node),
+            };
+        }
         self.undecided.remove(&load);
         self.asked[load] = true;
         if committed {
@@ -307,4 +319,13 @@ impl<'a> Attempt<'a> {
         self.state(load, state);
         Observed::Aborted { load }
     }
+}
+
+fn moved_on(stream: &StreamKey) -> Error {
+    Error::new(
+        Code::E0507,
+        format!("the position of stream `{stream}` moved while the run was planned"),
+    )
+    .with_detail("Another run of the pipeline committed in between; nothing of this one was written.")
+    .with_hint("nothing to do: the attempt is repeated from the new position")
 }

@@ -8,13 +8,14 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use synqx_model::{Code, Error, Result, ResultExt, RunId};
 use synqx_sdk::{Effect, Moment, Probe};
 
 use crate::RunOptions;
+use crate::incremental::Intervals;
 
 /// An intent, held.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Intent {
     path: PathBuf,
     /// Holds the lock.
     file: File,
-    stored: Stored,
+    intervals: Mutex<Option<Intervals>>,
     probe: Arc<dyn Probe>,
 }
 
@@ -37,8 +38,10 @@ struct Stored {
     started_ms: i64,
 }
 
-/// Stands behind the intent once the run begins to publish.
-const PUBLISHING: &str = "\npublishing\n";
+/// A line behind the intent: the run begins to publish.
+const PUBLISHING: &str = "publishing";
+/// A line behind the intent: what the incremental extracts read.
+const INTERVALS: &str = "intervals ";
 
 /// A run whose process is gone.
 struct Dead {
@@ -46,6 +49,7 @@ struct Dead {
     file: File,
     stored: Stored,
     publishing: bool,
+    intervals: Option<Intervals>,
 }
 
 impl Intent {
@@ -77,7 +81,7 @@ impl Intent {
                 resumed: true,
                 path: dead.path,
                 file: dead.file,
-                stored: dead.stored,
+                intervals: Mutex::new(dead.intervals),
                 probe: Arc::clone(probe),
             }),
             None => Intent::begin(&dir, spec_hash, probe),
@@ -108,7 +112,7 @@ impl Intent {
             started_ms: chrono::Utc::now().timestamp_millis(),
         };
         let text = serde_json::to_string(&stored).coded(Code::E9901, || "an intent does not serialise")?;
-        file.write_all(text.as_bytes())
+        file.write_all(format!("{text}\n").as_bytes())
             .and_then(|()| file.sync_all())
             .coded(Code::E0503, failed)
             .map_err(hint)?;
@@ -119,7 +123,7 @@ impl Intent {
             resumed: false,
             path,
             file,
-            stored,
+            intervals: Mutex::default(),
             probe: Arc::clone(probe),
         })
     }
@@ -127,16 +131,41 @@ impl Intent {
     /// Notes, durably, that rows may become visible from now on. Errors: `E0503`.
     pub(crate) fn publish(&self) -> Result<()> {
         self.probe.reach(Effect::Mark, Moment::Before)?;
-        let text =
-            serde_json::to_string(&self.stored).coded(Code::E9901, || "an intent does not serialise")?;
-        // Written behind the intent and never over it: a note cut short leaves the intent readable.
+        self.note(PUBLISHING)?;
+        self.probe.reach(Effect::Mark, Moment::After)
+    }
+
+    /// What the incremental extracts of this run read, once that is decided.
+    pub(crate) fn intervals(&self) -> Option<Intervals> {
+        self.intervals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes, durably, what the incremental extracts read: every attempt and every restart reads the same. Errors:
+    /// `E0503`.
+    pub(crate) fn record(&self, intervals: &Intervals) -> Result<()> {
+        let mut known = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == Some(intervals) {
+            return Ok(());
+        }
+        let text = serde_json::to_string(intervals).coded(Code::E9901, || "intervals do not serialise")?;
+        self.probe.reach(Effect::Interval, Moment::Before)?;
+        self.note(&format!("{INTERVALS}{text}"))?;
+        self.probe.reach(Effect::Interval, Moment::After)?;
+        *known = Some(intervals.clone());
+        Ok(())
+    }
+
+    /// A line behind the others: one that is cut short by a crash leaves those before it readable.
+    fn note(&self, line: &str) -> Result<()> {
         let mut file = &self.file;
-        file.seek(std::io::SeekFrom::Start(text.len() as u64))
-            .and_then(|_| file.write_all(PUBLISHING.as_bytes()))
+        file.seek(std::io::SeekFrom::End(0))
+            .and_then(|_| file.write_all(format!("\n{line}\n").as_bytes()))
             .and_then(|()| file.sync_all())
             .coded(Code::E0503, || format!("cannot write `{}`", self.path.display()))
-            .map_err(hint)?;
-        self.probe.reach(Effect::Mark, Moment::After)
+            .map_err(hint)
     }
 
     /// Nothing is left to do for a restart. Errors: `E0503`.
@@ -185,14 +214,25 @@ fn dead_runs(dir: &Path) -> Result<Vec<Dead>> {
         let Some((file, text)) = unlocked(&path) else {
             continue;
         };
-        let (intent, note) = text.split_at(text.find('\n').unwrap_or(text.len()));
-        match serde_json::from_str(intent) {
-            Ok(stored) => runs.push(Dead {
-                path,
-                file,
-                stored,
-                publishing: !note.is_empty(),
-            }),
+        let mut lines = text.lines();
+        match serde_json::from_str(lines.next().unwrap_or_default()) {
+            Ok(stored) => {
+                let (mut publishing, mut intervals) = (false, None);
+                for line in lines {
+                    match line.strip_prefix(INTERVALS) {
+                        Some(text) => intervals = serde_json::from_str(text).ok().or(intervals),
+                        // Also when it was cut short.
+                        None => publishing |= line.starts_with('p'),
+                    }
+                }
+                runs.push(Dead {
+                    path,
+                    file,
+                    stored,
+                    publishing,
+                    intervals,
+                });
+            }
             Err(_) => std::fs::remove_file(&path)
                 .coded(Code::E0503, failed)
                 .map_err(hint)?,

@@ -3,11 +3,13 @@
 //! The engine is handed a document, a registry of connectors and a resolver of secrets; it names no system itself.
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
-//! the protocol asks for), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
+//! the protocol asks for), `incremental`
+//! (where a read begins and ends), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
 //! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
 
 mod attempt;
 mod flow;
+mod incremental;
 mod intent;
 mod open;
 mod prepare;
@@ -67,6 +69,10 @@ pub struct RunOptions {
     pub fence: FenceClaim,
     /// Leaves the rows of an interrupted run of another document as they are, instead of stopping.
     pub abandon: bool,
+    /// Reads incremental extracts from the beginning.
+    pub reset: bool,
+    /// Takes a stored position for that of another source, or of an earlier full read.
+    pub adopt: bool,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
@@ -94,6 +100,8 @@ impl RunOptions {
             backoff: std::time::Duration::from_millis(500),
             fence: FenceClaim::Next,
             abandon: false,
+            reset: false,
+            adopt: false,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),

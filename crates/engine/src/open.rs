@@ -115,11 +115,18 @@ pub(crate) async fn sources(
 }
 
 async fn describe(extract: &Extract, connection: Arc<dyn Connection>, name: &str) -> Result<OpenSource> {
-    if extract.sync != Sync::Full {
+    if extract.sync == Sync::Cdc {
         return Err(
-            Error::new(Code::E0111, "only `sync: full` is available in this release")
-                .with_hint("leave `sync` out; incremental reads and change capture come with later releases"),
+            Error::new(Code::E0111, "`sync: cdc` is not available in this release")
+                .with_hint("use `sync: full` or `sync: incremental`"),
         );
+    }
+    if extract.sync == Sync::Full && (extract.cursor.is_some() || extract.lookback.is_some()) {
+        return Err(Error::new(
+            Code::E0103,
+            "`cursor` and `lookback` belong to an incremental extract",
+        )
+        .with_hint("add `sync: incremental`, or leave them out"));
     }
     if connection.source().is_none() {
         return Err(
@@ -153,6 +160,7 @@ async fn describe(extract: &Extract, connection: Arc<dyn Connection>, name: &str
         dataset,
         table,
         partition: extract.partition.clone(),
+        range: None,
     })
 }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use synqx_model::dag::Graph;
 use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
-use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, SourcePosition, StreamKey};
+use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
 use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, compile};
-use synqx_sdk::{Budget, Connection, OrderBy, Preparation, Role, Target};
+use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, Role, Target};
 
+use crate::incremental::{narrow, position};
+use crate::intent::Intent;
 use crate::open::{Connections, load_target, sources};
 use crate::rejects::labelled_schema;
 use crate::{Engine, RunOptions};
@@ -28,6 +30,8 @@ pub(crate) struct PreparedLoad {
     pub(crate) preparation: Preparation,
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) position: Position,
+    /// What was committed last when the range of an incremental read was made; `begin` must find the same.
+    pub(crate) expected: Option<Option<Committed>>,
 }
 
 /// Everything an attempt needs before it begins.
@@ -37,16 +41,18 @@ pub(crate) struct Prepared {
     pub(crate) budget: Budget,
     /// Longest times of steps.
     pub(crate) timeouts: BTreeMap<String, Duration>,
+    /// Sentences a person should read.
+    pub(crate) notes: Vec<String>,
     /// Holds the connections open.
     _connections: Connections,
 }
 
 impl Prepared {
-    /// Opens, describes, compiles and prepares; without a run nothing is changed anywhere.
+    /// Opens, describes, compiles and prepares; without an intent nothing is changed anywhere.
     pub(crate) async fn new(
         engine: &Engine,
         spec: &PipelineSpec,
-        run: Option<RunId>,
+        intent: Option<&Intent>,
         options: &RunOptions,
         spill: &Path,
         joins: JoinPolicy,
@@ -56,7 +62,9 @@ impl Prepared {
         let mut connections = Connections::default();
         let opened = sources(engine, spec, options, &budget, &mut connections).await;
         let targets = destinations(engine, spec, options, &budget, &mut connections).await;
-        let (opened, targets) = both(opened, targets)?;
+        let (mut opened, targets) = both(opened, targets)?;
+        let stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
+        let run = intent.map(|intent| intent.run);
         let plan_options = PlanOptions {
             budget: budget.clone(),
             parallel: options.streams(),
@@ -87,6 +95,7 @@ impl Prepared {
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
                     load.position = position(&graph, node, &opened);
+                    load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
                 }
                 Err(error) => errors.push(error.at_node(node)),
@@ -99,6 +108,7 @@ impl Prepared {
                 loads,
                 budget,
                 timeouts: timeouts(spec),
+                notes: stored.notes,
                 _connections: connections,
             }),
         }
@@ -163,6 +173,7 @@ async fn prepared(
         target,
         connection: Arc::clone(connection),
         position: Position::default(),
+        expected: None,
     })
 }
 
@@ -224,21 +235,6 @@ async fn quarantine_loads(
         });
     }
     Ok(loads)
-}
-
-/// What a load's rows will have been read from.
-fn position(graph: &Graph, node: &str, opened: &BTreeMap<String, OpenSource>) -> Position {
-    let mut position = Position::default();
-    for extract in upstream(graph, node) {
-        if let Some(source) = opened.get(&extract) {
-            let read = SourcePosition {
-                source: source.table.identity.clone(),
-                cursor: None,
-            };
-            position.0.insert(extract, read);
-        }
-    }
-    position
 }
 
 type Targets<'a> = BTreeMap<String, (Arc<dyn Connection>, &'a LoadSpec)>;
@@ -316,7 +312,7 @@ fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Targe
 }
 
 /// Extracts a node's rows come from.
-fn upstream(graph: &Graph, node: &str) -> Vec<String> {
+pub(crate) fn upstream(graph: &Graph, node: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut queue = vec![node.to_owned()];
     while let Some(next) = queue.pop() {

@@ -119,12 +119,9 @@ impl<'a> Recorder<'a> {
             .map(|step| self.step(step, &graph, attempt))
             .collect();
         manifest.quarantine = attempt.kept.iter().map(Kept::place).collect();
-        manifest.warnings = attempt
-            .receipts
-            .iter()
-            .flatten()
-            .flat_map(|r| r.notes.clone())
-            .collect();
+        let receipts = attempt.receipts.iter().flatten();
+        manifest.warnings = attempt.prepared.notes.clone();
+        manifest.warnings.extend(receipts.flat_map(|r| r.notes.clone()));
         manifest
     }
 

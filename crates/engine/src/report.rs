@@ -124,7 +124,7 @@ pub(crate) async fn plan(engine: &Engine, spec: &PipelineSpec, options: &RunOpti
     });
     let (steps, fragments) = (steps.collect(), fragments.collect());
     let loads: Vec<_> = loads.collect();
-    let mut notes = Vec::new();
+    let mut notes = prepared.notes.clone();
     if loads.len() > 1 {
         notes.push(
             "loads commit one after another once all have written; there is no atomicity across destinations"

@@ -170,7 +170,7 @@ async fn one_attempt(
         Ok(spill) => spill,
         Err(error) => return early(error),
     };
-    let preparing = Prepared::new(engine, spec, Some(intent.run), options, spill.path(), joins);
+    let preparing = Prepared::new(engine, spec, Some(intent), options, spill.path(), joins);
     let prepared = tokio::select! {
         biased;
         () = options.cancel.cancelled() => Err(cancelled()),
@@ -180,6 +180,12 @@ async fn one_attempt(
         Ok(prepared) => prepared,
         Err(error) => return early(error),
     };
+    for note in &prepared.notes {
+        options.events.emit(EventKind::Warning {
+            step: None,
+            message: note.clone(),
+        });
+    }
     let quarantine = Quarantine::new(&options.state_dir, spec.key(), intent.run, &options.probe);
     let mut attempt = Attempt::new(options, intent, quarantine, &prepared, recorder);
     let ending = attempt.follow().await;

@@ -95,6 +95,7 @@ codes! {
     E0504 "fence is older than the destination's",
     E0505 "rows are not accounted for",
     E0506 "an interrupted run of another version is unfinished",
+    E0507 "the stored position moved while planning",
     E0601 "secret reference does not parse",
     E0602 "unknown secret provider",
     E0603 "secret not found",
@@ -156,8 +157,8 @@ impl Code {
                 Blame::User
             }
             E0401 | E0402 | E0403 | E0404 | E0405 | E0406 | E0407 | E0408 | E0409 => Blame::User,
-            E0501 | E0502 | E0504 | E0506 | E0601 | E0602 | E0603 | E0701 | E0801 | E0802 | E0803 | E0804
-            | E0805 | E1001 => Blame::User,
+            E0501 | E0502 | E0504 | E0506 | E0507 | E0601 | E0602 | E0603 | E0701 | E0801 | E0802 | E0803
+            | E0804 | E0805 | E1001 => Blame::User,
             E0201 | E0205 | E0301 | E0305 | E0306 | E0312 | E0317 | E0503 | E0604 | E0702 | E0806 | E1002 => {
                 Blame::External
             }
@@ -169,7 +170,7 @@ impl Code {
     pub fn retry(self) -> Retry {
         use Code::*;
         match self {
-            E0201 | E0205 | E0301 | E0305 | E0312 | E0317 | E0604 | E0702 => Retry::Backoff,
+            E0201 | E0205 | E0301 | E0305 | E0312 | E0317 | E0507 | E0604 | E0702 => Retry::Backoff,
             E0501 | E0504 | E0505 | E0701 | E9901 => Retry::Never,
             E0101 | E0102 | E0103 | E0104 | E0105 | E0106 | E0107 | E0108 | E0109 | E0110 | E0111 | E0112
             | E0113 | E0114 | E0115 | E0116 | E0202 | E0203 | E0204 | E0206 | E0207 | E0208 | E0209
@@ -193,7 +194,7 @@ impl Code {
             | E0213 | E0214 | E0215 | E0803 => 4,
             E0301 | E0302 | E0303 | E0304 | E0305 | E0306 | E0307 | E0308 | E0309 | E0310 | E0311 | E0312
             | E0313 | E0314 | E0315 | E0316 | E0317 => 5,
-            E0501 | E0502 | E0503 | E0504 | E0506 => 6,
+            E0501 | E0502 | E0503 | E0504 | E0506 | E0507 => 6,
             E0701 | E0702 => 7,
             E1001 | E1002 => 8,
             E0505 | E9901 => 1,

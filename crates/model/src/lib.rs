@@ -19,7 +19,7 @@ pub mod spec;
 pub use code::{Blame, Code, Retry};
 pub use error::{Error, Result, ResultExt};
 pub use ids::{RunId, StreamKey};
-pub use position::{Position, SourcePosition};
+pub use position::{Cursor, Position, SourcePosition};
 pub use redact::Redactor;
 pub use size::{ByteSize, render_duration};
 pub use spec::PipelineSpec;

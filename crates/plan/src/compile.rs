@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{Extension, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{col, lit};
 use synqx_model::dag::{Graph, InputRef};
 use synqx_model::manifest::StepKind;
 use synqx_model::spec::{FillNulls, Load, Node, Operator, PartitionBy, PipelineSpec, Switch};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Budget, Connection, Dataset, TableSchema};
+use synqx_sdk::{Budget, Connection, Dataset, Literal, TableSchema};
 use tokio::sync::OnceCell;
 
 use crate::annotations::annotated;
@@ -29,6 +29,7 @@ use crate::exchange::{Exchange, ExchangeTable};
 use crate::fragment::{Fragment, JoinPolicy, Output};
 use crate::lower::{BRANCH, Lowering, names, quoted, require};
 use crate::meter::Meters;
+use crate::predicate::scalar;
 use crate::session::{any_operator, session};
 use crate::source::SourceTable;
 use crate::step::Step;
@@ -49,6 +50,21 @@ pub struct OpenSource {
     pub table: TableSchema,
     /// How the document wants it split.
     pub partition: PartitionBy,
+    /// The part an incremental read takes; everything when none.
+    pub range: Option<Range>,
+}
+
+/// The rows of an incremental read, by its cursor column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Range {
+    /// The cursor column.
+    pub column: String,
+    /// Rows above this value; all when none.
+    pub from: Option<Literal>,
+    /// Rows at `from` as well.
+    pub inclusive: bool,
+    /// Rows up to this value; none at all when there is none.
+    pub to: Option<Literal>,
 }
 
 /// How to compile.
@@ -375,6 +391,7 @@ impl Compiler<'_> {
         if let Some(rows) = open.table.rows {
             meter.expect(rows);
         }
+        let (range, schema) = (open.range.clone(), Arc::clone(&open.table.schema));
         let table = SourceTable {
             node: node.id.clone(),
             open,
@@ -382,7 +399,11 @@ impl Compiler<'_> {
             meter,
             reports: Arc::clone(&self.reports),
         };
-        scan(&node.id, Arc::new(table))
+        let rows = scan(&node.id, Arc::new(table))?;
+        match range {
+            None => Ok(rows),
+            Some(range) => within(rows, &range, &schema),
+        }
     }
 
     /// Makes a node a fragment of its own whose rows are kept in an exchange.
@@ -500,6 +521,26 @@ fn absorbs(id: &str, spec: &PipelineSpec, graph: &Graph) -> bool {
         }
     }
     false
+}
+
+/// The rows of a range.
+fn within(rows: LogicalPlan, range: &Range, schema: &Schema) -> Result<LogicalPlan> {
+    let data_type = synqx_sdk::cursor::column_type(schema, &range.column)?;
+    let cursor = Expr::Column(Column::from_name(range.column.clone()));
+    let bound = |value: &Literal| -> Result<Expr> { Ok(lit(scalar(value, data_type)?)) };
+    let condition = match &range.to {
+        None => lit(false),
+        Some(to) => cursor.clone().lt_eq(bound(to)?),
+    };
+    let condition = match &range.from {
+        None => condition,
+        Some(from) if range.inclusive => condition.and(cursor.gt_eq(bound(from)?)),
+        Some(from) => condition.and(cursor.gt(bound(from)?)),
+    };
+    LogicalPlanBuilder::from(rows)
+        .filter(condition)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| inward(e, Phase::Planning))
 }
 
 /// The meter of what a consumer read of a shared node or branch.

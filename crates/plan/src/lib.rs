@@ -25,7 +25,7 @@ mod transparency;
 mod trouble;
 
 pub use check::{RejectSink, Rejected};
-pub use compile::{OpenSource, PlanGraph, PlanOptions, StepInfo, compile, edge_name};
+pub use compile::{OpenSource, PlanGraph, PlanOptions, Range, StepInfo, compile, edge_name};
 pub use display::{Placement, SourceReport};
 pub use exchange::{Exchange, Spool, SpoolWriter};
 pub use fragment::{Fragment, JoinPolicy, Output, RunContext};

@@ -7,7 +7,25 @@
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use synqx_model::{Code, Error};
 use synqx_sdk::{Comparison, Literal, Predicate};
+
+/// A constant as a value of a column's type. Errors: `E0404` when the type cannot hold it.
+pub(crate) fn scalar(value: &Literal, data_type: &DataType) -> synqx_model::Result<ScalarValue> {
+    let plain = match value {
+        Literal::Int(n) => i64::try_from(*n).ok().map(|n| ScalarValue::Int64(Some(n))),
+        Literal::Decimal(n, scale) => Some(ScalarValue::Decimal128(Some(*n), 38, *scale)),
+        Literal::Date(days) => Some(ScalarValue::Date32(Some(*days))),
+        Literal::Timestamp(at) => Some(ScalarValue::TimestampMicrosecond(Some(*at), None)),
+        Literal::Instant(at) => Some(ScalarValue::TimestampMicrosecond(Some(*at), Some("UTC".into()))),
+        Literal::Bool(_) | Literal::Float(_) | Literal::Text(_) | Literal::Bytes(_) => None,
+    };
+    let held = plain.and_then(|plain| plain.cast_to(data_type).ok());
+    held.filter(|held| !held.is_null()).ok_or_else(|| {
+        Error::new(Code::E0404, "a cursor value does not fit its column any more")
+            .with_hint("run with `--reset` to read everything from the beginning")
+    })
+}
 
 /// The predicate that means the same as a filter, if there is one.
 pub(crate) fn translate(expr: &Expr) -> Option<Predicate> {

@@ -2,8 +2,8 @@
 //!
 //! `connector` has the traits of a connection, `read` those of a source, `write` those of a destination; `limits`
 //! is the plain record the rest of the house branches on instead of vendor names. `predicate` is the closed set of
-//! conditions that may sink into a source, `annotation` owns the metadata keys of native types, `budget` and `lane`
-//! bound memory, `glob` matches names, `probe` is where a test may kill the process, `conformance` holds the suites
+//! conditions that may sink into a source, `annotation` owns the metadata keys of native types, `cursor` has the values of
+//! incremental reads, `budget` and `lane` bound memory, `glob` matches names, `probe` is where a test may kill the process, `conformance` holds the suites
 //! every connector runs.
 //! Life cycle, one word per step: parse → check → discover → prepare → open → read/write → commit → confirm → close.
 
@@ -11,6 +11,7 @@ pub mod annotation;
 pub mod budget;
 pub mod conformance;
 pub mod connector;
+pub mod cursor;
 pub mod glob;
 pub mod lane;
 pub mod limits;
@@ -30,7 +31,7 @@ pub use connector::{
 pub use limits::{Delivery, FenceKind, Limits};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};
 pub use probe::{Effect, Moment, Probe};
-pub use read::{BatchStream, Dataset, Partition, ReadPlan, Reader, Scan, Source};
+pub use read::{BatchStream, Dataset, HighWater, Partition, ReadPlan, Reader, Scan, Source};
 pub use registry::Registry;
 pub use resolve::Resolve;
 pub use write::{

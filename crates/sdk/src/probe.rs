@@ -27,6 +27,8 @@ macro_rules! effects {
 effects! {
     /// The run's intent is recorded beside the pipeline.
     Intent "intent",
+    /// The intent notes what the incremental extracts read.
+    Interval "interval",
     /// The fence of a stream is raised at the destination.
     Fence "fence",
     /// Leftover staging of earlier runs is removed.

@@ -15,7 +15,7 @@ use synqx_model::Result;
 use synqx_model::spec::PartitionBy;
 
 use crate::connector::TableSchema;
-use crate::predicate::{Acceptance, Predicate};
+use crate::predicate::{Acceptance, Literal, Predicate};
 
 /// Batches as they arrive. Batches aim for `Budget::batch_target` bytes.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -87,6 +87,17 @@ pub struct ReadPlan {
     pub notes: Vec<String>,
 }
 
+/// How far an incremental read may go.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HighWater {
+    /// The greatest value; none when there are no new rows.
+    pub value: Option<Literal>,
+    /// Rows whose cursor is NULL, which no incremental read sees; counted when everything is new.
+    pub nulls: u64,
+    /// Sentences a person should read.
+    pub notes: Vec<String>,
+}
+
 /// One part of a read. What `spec` means is the connector's own business.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
@@ -101,6 +112,19 @@ pub struct Partition {
 pub trait Source: Send + Sync {
     /// What it would make of a predicate over a described asset. Pure.
     fn accepts(&self, table: &TableSchema, predicate: &Predicate) -> Acceptance;
+
+    /// The greatest value of a cursor column above `after` that an incremental read may go up to: no transaction that
+    /// was at work when it was found can still add a row at or below it. By default the column is read, which is right
+    /// where there are no such transactions. Errors: `E02xx`.
+    async fn high_water(
+        &self,
+        dataset: &Dataset,
+        table: &TableSchema,
+        column: &str,
+        after: Option<&Literal>,
+    ) -> Result<HighWater> {
+        crate::cursor::by_reading(self, dataset, table, column, after).await
+    }
 
     /// Plans a scan; reads the catalog, never rows. Errors: `E02xx`, `E04xx`.
     async fn plan(&self, scan: &Scan) -> Result<ReadPlan>;

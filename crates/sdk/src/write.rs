@@ -156,6 +156,10 @@ pub trait Destination: Send + Sync {
     /// What it can and cannot promise.
     fn limits(&self) -> &Limits;
 
+    /// What was committed last for a stream, without changing anything; `begin` tells again under the fence. Errors:
+    /// `E0301`, `E0302`, `E0503`.
+    async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>>;
+
     /// Looks at the target and decides. With `dry` nothing is changed; without, what must exist before rows can
     /// flow is made (idempotent). Errors, all at once: `E0304`, `E0310`, `E0403`, `E0405`, `E0408`, `E03xx`.
     async fn prepare(&self, target: &Target, dry: bool) -> Result<Preparation>;

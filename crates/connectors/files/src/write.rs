@@ -10,11 +10,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
-use synqx_model::{Code, Error, Result};
+use synqx_model::{Code, Error, Result, StreamKey};
 use synqx_sdk::probe::{Effect, Moment};
 use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
-    Action, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
+    Action, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
     PublishPath, Target,
 };
 
@@ -525,6 +525,15 @@ fn sweep(place: &Place, manifest: &mut Manifest, target: &Target) -> Result<()> 
 impl Destination for Writing {
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>> {
+        let (place, stream) = (self.place(asset), stream.clone());
+        blocking(move || {
+            let manifest = manifest::read_file(place.record())?;
+            Ok(manifest.and_then(|manifest| manifest.committed(&stream)))
+        })
+        .await
     }
 
     async fn prepare(&self, target: &Target, dry: bool) -> Result<Preparation> {

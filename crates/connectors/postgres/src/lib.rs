@@ -15,6 +15,7 @@ mod catalog;
 mod client;
 mod config;
 mod connection;
+mod cursor;
 mod decode;
 mod encode;
 mod errors;

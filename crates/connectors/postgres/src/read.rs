@@ -13,8 +13,8 @@ use futures::StreamExt;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{
-    Acceptance, BatchStream, Dataset, Predicate, ReadPlan, Reader, Reservation, Scan, Source, TableSchema,
-    annotation,
+    Acceptance, BatchStream, Dataset, HighWater, Literal, Predicate, ReadPlan, Reader, Reservation, Scan,
+    Source, TableSchema, annotation,
 };
 use tokio::sync::Mutex;
 use tokio_postgres::CopyOutStream;
@@ -22,6 +22,7 @@ use tokio_postgres::CopyOutStream;
 use crate::catalog::{self, Column, Relation};
 use crate::client::{Link, Scope, Session};
 use crate::connection::Database;
+use crate::cursor;
 use crate::decode::Decoder;
 use crate::mapping::Kind;
 use crate::names::{TableName, quote};
@@ -143,6 +144,26 @@ fn statement(scan: &Scan, kinds: &[Kind], part: &Part) -> Result<String> {
 impl Source for Database {
     fn accepts(&self, table: &TableSchema, predicate: &Predicate) -> Acceptance {
         predicates::accepts(table, predicate)
+    }
+
+    async fn high_water(
+        &self,
+        dataset: &Dataset,
+        table: &TableSchema,
+        column: &str,
+        after: Option<&Literal>,
+    ) -> Result<HighWater> {
+        let link = self.link();
+        let condition = after.map(|after| cursor::newer(table, column, after));
+        if condition.as_ref().is_some_and(Option::is_none) {
+            return synqx_sdk::cursor::by_reading(self, dataset, table, column, after).await;
+        }
+        let session = Session::connect(link, Scope::Catalog).await?;
+        let found = find(&session, link, dataset).await?;
+        session.enter(link, Scope::Data).await?;
+        let from = (found.from.as_str(), found.place.as_str());
+        let patience = link.settings.lock_timeout;
+        cursor::mark(&session, table, from, column, condition.flatten(), patience).await
     }
 
     async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {

@@ -6,6 +6,7 @@
 
 mod crash;
 mod flow;
+mod incremental;
 mod memory;
 mod network;
 mod setting;

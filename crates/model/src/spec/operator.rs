@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::checks::Validate;
+use crate::size::Span;
 
 /// One operator with its configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +86,12 @@ pub struct Extract {
     /// Read everything, what is new, or changes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sync: Sync,
+    /// The column an incremental read goes by: a number, date or timestamp that only grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// How far before the last value an incremental read of a date or timestamp begins, for rows that come late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookback: Option<Span>,
     /// How the read is split.
     #[serde(default, skip_serializing_if = "is_default")]
     pub partition: PartitionBy,

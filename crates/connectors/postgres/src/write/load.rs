@@ -12,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::SinkExt;
-use synqx_model::{Code, Error, Position, Result};
+use synqx_model::{Code, Error, Position, Result, StreamKey};
 use synqx_sdk::{Committed, Effect, FenceClaim, Load, Moment, PublishPath, Receipt, Target, Writer, Written};
 use tokio::sync::Mutex;
 use tokio_postgres::CopyInSink;
@@ -20,6 +20,7 @@ use tokio_postgres::types::Type;
 
 use super::plan::WritePlan;
 use super::{publish, sql};
+use crate::catalog;
 use crate::client::{Link, Scope, Session};
 use crate::encode::Encoder;
 use crate::names::{TableName, literal, staging_name, staging_prefix};
@@ -177,15 +178,39 @@ async fn take_fence(
         .with_hint("a newer run has taken over; let it work, or start a new run"));
     };
     let fence = u64::try_from(row.get::<_, i64>(0)).map_err(|_| Error::bug("a stored fence is negative"))?;
-    let committed = match (row.get::<_, Option<String>>(1), row.get::<_, Option<String>>(2)) {
-        (Some(run), Some(position)) => Some(Committed {
+    Ok((fence, committed_of(row)?))
+}
+
+/// A row of fence, run, position and hash.
+fn committed_of(row: &tokio_postgres::Row) -> Result<Option<Committed>> {
+    match (row.get::<_, Option<String>>(1), row.get::<_, Option<String>>(2)) {
+        (Some(run), Some(position)) => Ok(Some(Committed {
             run: run.parse()?,
             position: Position::from_text(&position)?,
             spec_hash: row.get::<_, Option<String>>(3).unwrap_or_default(),
-        }),
-        _ => None,
-    };
-    Ok((fence, committed))
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// What was committed last for a stream, where anything was. Errors: `E0303`, `E0503`.
+pub(crate) async fn committed(
+    session: &Session,
+    table: &TableName,
+    stream: &StreamKey,
+) -> Result<Option<Committed>> {
+    let record = sql::record_table(table);
+    if catalog::fetch_relation(session, &record).await?.is_none() {
+        return Ok(None);
+    }
+    let stream = stream.to_string();
+    let sql = format!(
+        "SELECT fence, run_id, position, spec_hash FROM {} WHERE stream = $1",
+        record.sql()
+    );
+    let doing = format!("read the last commit of stream `{stream}`");
+    let rows = session.query(&sql, &[(&stream, Type::TEXT)], &doing).await?;
+    rows.first().map_or(Ok(None), committed_of)
 }
 
 /// Drops staging that earlier attempts of the stream left. What a zombie still holds is left to the next `begin`.

@@ -11,8 +11,10 @@ mod swap;
 
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
-use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Action, Delivery, Destination, FenceClaim, Limits, Load, Preparation, PublishPath, Target};
+use synqx_model::{Code, Error, Result, StreamKey};
+use synqx_sdk::{
+    Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, PublishPath, Target,
+};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
@@ -23,6 +25,13 @@ use plan::WritePlan;
 impl Destination for Database {
     fn limits(&self) -> &Limits {
         self.limits_record()
+    }
+
+    async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>> {
+        let link = self.link();
+        let session = Session::connect(link, Scope::Catalog).await?;
+        let table = TableName::parse(asset, &link.settings.schema)?;
+        load::committed(&session, &table, stream).await
     }
 
     async fn prepare(&self, target: &Target, dry: bool) -> Result<Preparation> {

@@ -35,15 +35,7 @@ pub(crate) fn raise(
 ) -> Result<(u64, Option<Committed>), Failure> {
     connection.execute(CREATE, [])?;
     let key = stream.to_string();
-    type Row = (i64, Option<String>, Option<String>, Option<String>);
-    let stored: Option<Row> = connection
-        .query_row(
-            "SELECT fence, run_id, position, spec_hash FROM main._synqx_commit WHERE stream = ?1",
-            [&key],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        )
-        .optional()?;
-    let before = stored.as_ref().map_or(0, |row| u64::try_from(row.0).unwrap_or(0));
+    let (before, committed) = stored(connection, &key)?;
     let fence = match claim {
         FenceClaim::Next => before + 1,
         FenceClaim::Exact(fence) if fence < before => {
@@ -62,24 +54,46 @@ pub(crate) fn raise(
         "INSERT INTO main._synqx_commit (stream, fence) VALUES (?1, ?2) ON CONFLICT (stream) DO UPDATE SET fence = excluded.fence",
         params![key, number],
     )?;
-    let committed = match stored {
-        Some((_, Some(run), Some(position), spec_hash)) => {
-            let run: RunId = run.parse().map_err(|_| {
-                Error::new(
-                    Code::E0503,
-                    format!("cannot read the run stored for stream `{key}` in _synqx_commit"),
-                )
-                .with_hint("the row was changed by hand; correct it, or delete it to start over")
-            })?;
-            Some(Committed {
-                run,
-                position: Position::from_text(&position)?,
-                spec_hash: spec_hash.unwrap_or_default(),
-            })
-        }
-        _ => None,
-    };
     Ok((fence, committed))
+}
+
+/// What was committed last for a stream, where anything was. Errors: `E0503`.
+pub(crate) fn committed(connection: &Connection, stream: &StreamKey) -> Result<Option<Committed>, Failure> {
+    let exists = "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name = '_synqx_commit'";
+    let tables: i64 = connection.query_row(exists, [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    Ok(stored(connection, &stream.to_string())?.1)
+}
+
+/// The fence of a stream and what was committed last.
+fn stored(connection: &Connection, key: &str) -> Result<(u64, Option<Committed>), Failure> {
+    type Row = (i64, Option<String>, Option<String>, Option<String>);
+    let stored: Option<Row> = connection
+        .query_row(
+            "SELECT fence, run_id, position, spec_hash FROM main._synqx_commit WHERE stream = ?1",
+            [key],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .optional()?;
+    let fence = stored.as_ref().map_or(0, |row| u64::try_from(row.0).unwrap_or(0));
+    let Some((_, Some(run), Some(position), spec_hash)) = stored else {
+        return Ok((fence, None));
+    };
+    let run: RunId = run.parse().map_err(|_| {
+        Error::new(
+            Code::E0503,
+            format!("cannot read the run stored for stream `{key}` in _synqx_commit"),
+        )
+        .with_hint("the row was changed by hand; correct it, or delete it to start over")
+    })?;
+    let committed = Committed {
+        run,
+        position: Position::from_text(&position)?,
+        spec_hash: spec_hash.unwrap_or_default(),
+    };
+    Ok((fence, Some(committed)))
 }
 
 /// Refuses to go on when another run has taken the fence: `E0501`.

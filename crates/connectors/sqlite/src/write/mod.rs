@@ -9,18 +9,35 @@ mod publish;
 mod shape;
 
 use async_trait::async_trait;
-use synqx_model::Result;
-use synqx_sdk::{Destination, FenceClaim, Limits, Load, Preparation, Target};
+use synqx_model::{Result, StreamKey};
+use synqx_sdk::{Committed, Destination, FenceClaim, Limits, Load, Preparation, Target};
 
 use crate::Sqlite;
 use crate::catalog;
 
+use ledger::Failure;
 pub(crate) use shape::limits;
 
 #[async_trait]
 impl Destination for Sqlite {
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    async fn committed(&self, _: &str, stream: &StreamKey) -> Result<Option<Committed>> {
+        let stream = stream.clone();
+        self.file
+            .run(move |file| {
+                if !file.exists() {
+                    return Ok(None);
+                }
+                let connection = file.open_to_inspect()?;
+                ledger::committed(&connection, &stream).map_err(|failure| match failure {
+                    Failure::Sqlite(error) => file.error(&error, "read the last commit in"),
+                    Failure::Coded(error) => error,
+                })
+            })
+            .await
     }
 
     async fn prepare(&self, target: &Target, _dry: bool) -> Result<Preparation> {
