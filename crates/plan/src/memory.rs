@@ -101,10 +101,10 @@ impl BudgetPool {
     fn share(&self, state: &State, kind: Kind) -> usize {
         let divisible = self.limit.saturating_sub(state.kept.max(self.keepable()));
         match kind {
-            // A merge holds the sorter's batches and their sort keys: twice the sorter's share is always enough.
+            // A merge holds the sorter's batches, their sort keys and what it puts out: three times the sorter's share.
             Kind::Spills if state.merging == 0 => divisible / state.spilling.max(1),
-            Kind::Spills => divisible / 3 / state.spilling.max(1),
-            Kind::Merges => divisible / 3 * 2 / state.merging.max(1),
+            Kind::Spills => divisible / 4 / state.spilling.max(1),
+            Kind::Merges => divisible / 4 * 3 / state.merging.max(1),
             Kind::Passes => self.limit / 16 / state.passing.max(1),
             Kind::Holds => (self.keepable() + held_by_nobody(self.limit, state)).saturating_sub(state.kept),
         }
@@ -201,12 +201,15 @@ impl MemoryPool for BudgetPool {
         let kind = Kind::of(consumer);
         let held = state.held.get(&consumer.id()).copied().unwrap_or(0);
         let share = self.share(&state, kind);
+        let free = held_by_nobody(self.limit, &state);
         let within = match kind {
             Kind::Holds => additional <= share,
+            // A merge in memory that is refused fails; one of spilled runs would take all there is.
+            Kind::Merges => held + additional <= share.max((share / 3 * 4).min(held + free)),
             _ => held + additional <= share,
         };
         // One thing larger than a share, alone, is let through while there is room: a very wide row must still move.
-        let alone = held == 0 && additional <= held_by_nobody(self.limit, &state);
+        let alone = held == 0 && additional <= free;
         if !within && !alone {
             return Err(self.refusal(reservation, additional, share, held));
         }

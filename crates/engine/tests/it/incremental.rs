@@ -1,4 +1,6 @@
 //! Incremental runs: every new row once, the position never ahead of the rows, and a stop where it would not be so.
+//!
+//! Crashes between two runs, and in the middle of one with two loads, are in `crash`.
 
 use std::path::Path;
 
@@ -141,11 +143,21 @@ async fn a_position_of_another_source_or_column_stops_the_run_with_a_choice() {
     let mut resetting = options(dir.path());
     resetting.reset = true;
     let reset = engine().run(&spec(&moved), &resetting).await;
+    // The target was made with the source's key, so that an append of all rows again is refused; an upsert is not.
+    assert_eq!(reset.error.map(|e| e.code()), Some(Code::E0307));
+    let upsert = moved.replace("write: append", "write: upsert, key: [id]");
+    let reset = engine().run(&spec(&upsert), &resetting).await;
     assert!(reset.error.is_none(), "{:?}", reset.error);
+    let read = reset
+        .manifest
+        .steps
+        .iter()
+        .find(|s| s.node == "a")
+        .expect("the extract");
     assert_eq!(
-        dst(dir.path()),
-        (8, 4),
-        "an append has them all again, as the option says"
+        (read.rows_out, dst(dir.path())),
+        (4, (4, 4)),
+        "everything was read again"
     );
 }
 
