@@ -56,7 +56,13 @@ fn main() -> ExitCode {
             .with_hint("check the limits of this machine: `ulimit -u`")
             .with_cause(&cause)),
     };
-    match ended {
+    match ended.and_then(|code| {
+        session
+            .terminal
+            .lost_output()
+            .filter(|_| code == 0)
+            .map_or(Ok(code), Err)
+    }) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             session.terminal.error(&error, verbose);

@@ -1,4 +1,4 @@
-//! Ctrl-C and the signal to end: the first asks for a clean stop, the second does not wait.
+//! Ctrl-C, a closed terminal and the signal to end: the first asks for a clean stop, the second does not wait.
 //!
 //! A clean stop lets the engine undo what is staged. Not waiting is safe for the data as well, because the
 //! next run sweeps; it only leaves more for that run to do.
@@ -30,20 +30,21 @@ impl Drop for Watch {
     }
 }
 
-/// Completes at the next SIGINT or SIGTERM.
+/// Completes at the next SIGINT, SIGTERM or SIGHUP.
 async fn next_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
+        match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+            (Ok(mut terminate), Ok(mut hangup)) => {
                 tokio::select! {
                     _ = interrupt => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
             }
-            Err(_) => drop(interrupt.await),
+            _ => drop(interrupt.await),
         }
     }
     #[cfg(not(unix))]

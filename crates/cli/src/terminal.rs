@@ -1,12 +1,14 @@
 //! The one door out of the process: standard output, standard error, colours.
 //!
 //! Every text passes the redactor here, so a secret that was resolved for this process cannot be printed by
-//! any verb. A reader that goes away (`synqx explain | head`) ends the output quietly. It is not a renderer:
-//! see `render`.
+//! any verb. A reader that goes away (`synqx explain | head`) ends the output and never the work: a run whose watcher
+//! has left still moves its rows. An output that is lost for another reason (a full disk) is told at the end. It
+//! is not a renderer: see `render`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use synqx_model::{Error, Redactor};
+use synqx_model::{Code, Error, Redactor};
 
 use crate::args::Color;
 use crate::render;
@@ -16,12 +18,20 @@ use crate::render::paint::Paint;
 #[derive(Debug, Clone)]
 pub(crate) struct Terminal {
     redactor: Redactor,
+    lost: Arc<Mutex<Lost>>,
     /// Colours of standard output.
     pub(crate) out_paint: Paint,
     /// Colours of standard error.
     pub(crate) err_paint: Paint,
     /// Standard error is a terminal a person looks at.
     pub(crate) live: bool,
+}
+
+/// Outputs that nobody reads any more, and why.
+#[derive(Debug, Default)]
+struct Lost {
+    out: Option<std::io::Error>,
+    err: Option<std::io::Error>,
 }
 
 impl Terminal {
@@ -36,6 +46,7 @@ impl Terminal {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Terminal {
             redactor,
+            lost: Arc::default(),
             out_paint: paint(out),
             err_paint: paint(err),
             live: err && !dumb,
@@ -44,12 +55,38 @@ impl Terminal {
 
     /// Writes to standard output.
     pub(crate) fn out(&self, text: &str) {
-        write_all(std::io::stdout().lock(), &self.redactor.clean(text));
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        write_all(
+            std::io::stdout().lock(),
+            &self.redactor.clean(text),
+            &mut lost.out,
+        );
     }
 
     /// Writes to standard error.
     pub(crate) fn err(&self, text: &str) {
-        write_all(std::io::stderr().lock(), &self.redactor.clean(text));
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        write_all(
+            std::io::stderr().lock(),
+            &self.redactor.clean(text),
+            &mut lost.err,
+        );
+    }
+
+    /// Standard output that was asked for and could not be written. A reader that went away did not want it: `E0117`.
+    pub(crate) fn lost_output(&self) -> Option<Error> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let cause = lost
+            .out
+            .as_ref()
+            .filter(|cause| cause.kind() != ErrorKind::BrokenPipe)?;
+        Some(
+            Error::new(Code::E0117, "standard output could not be written to its end")
+                .with_cause(cause)
+                .with_hint(
+                    "free disk space or write elsewhere; what a run had to move has moved: see run.json",
+                ),
+        )
     }
 
     /// Shows an error, and all that were found with it, on standard error.
@@ -96,9 +133,8 @@ fn size_of_tty() -> Option<usize> {
         .ok()
 }
 
-fn write_all(mut to: impl Write, text: &str) {
-    // The only error that happens in practice is a reader that went away; there is nobody left to tell.
-    if to.write_all(text.as_bytes()).and_then(|()| to.flush()).is_err() {
-        std::process::exit(0);
+fn write_all(mut to: impl Write, text: &str, lost: &mut Option<std::io::Error>) {
+    if lost.is_none() {
+        *lost = to.write_all(text.as_bytes()).and_then(|()| to.flush()).err();
     }
 }

@@ -202,7 +202,9 @@ impl<'a> Attempt<'a> {
     }
 
     async fn seal(&mut self) -> Observed {
-        match tokio::task::block_in_place(|| self.quarantine.seal()) {
+        let meters = &self.prepared.plan.meters;
+        let ran = |node: &str| meters.step(node).is_some_and(|meter| meter.started());
+        match tokio::task::block_in_place(|| self.quarantine.seal(&ran)) {
             Err(error) => return Observed::Failed { error },
             Ok(kept) => self.kept = kept,
         }
@@ -244,9 +246,26 @@ impl<'a> Attempt<'a> {
             let Some(kept) = self.kept.iter_mut().find(|kept| kept.node == *step) else {
                 continue;
             };
-            if let Some(load) = load {
-                let loaded = kept.load(&prepared.target, load.as_mut()).await;
-                loaded.map_err(|error| error.at_node(step))?;
+            // A load that an earlier attempt committed has that attempt's rows. These may be others: they stay a file.
+            let Some(load) = load else {
+                continue;
+            };
+            let bytes = self.prepared.budget.batch_target();
+            let loaded = kept.load(&prepared.target, load.as_mut(), bytes).await;
+            let loaded = loaded.map_err(|error| error.at_node(step))?;
+            let set_aside = self
+                .prepared
+                .plan
+                .meters
+                .step(step)
+                .map_or(0, |meter| meter.quarantined());
+            if loaded != set_aside {
+                return Err(Error::new(Code::E0505, "rejected rows are not accounted for")
+                    .at_node(step)
+                    .with_detail(format!(
+                        "{set_aside} rows were set aside, {loaded} reached the quarantine."
+                    ))
+                    .with_hint("nothing was published; report this with run.json"));
             }
             kept.loaded = Some(prepared.label.clone());
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synqx_model::dag::Graph;
+use synqx_model::dag::{Graph, shares_target};
 use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
 use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, compile};
@@ -63,6 +63,7 @@ impl Prepared {
         let opened = sources(engine, spec, options, &budget, &mut connections).await;
         let targets = destinations(engine, spec, options, &budget, &mut connections).await;
         let (mut opened, targets) = both(opened, targets)?;
+        one_load_each(&targets).await?;
         let stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
         let run = intent.map(|intent| intent.run);
         let plan_options = PlanOptions {
@@ -127,6 +128,22 @@ fn both<A, B>(left: Result<A>, right: Result<B>) -> Result<(A, B)> {
         (left, right) => Err(Error::all(left.err().into_iter().chain(right.err()))
             .unwrap_or_else(|| Error::bug("connections failed without a reason"))),
     }
+}
+
+/// Two connections may lead to one table. Errors: `E0103`.
+async fn one_load_each(targets: &Targets<'_>) -> Result<()> {
+    let mut seen: BTreeMap<(String, String), &str> = BTreeMap::new();
+    for (node, (connection, load)) in targets {
+        let asset = load.asset.clone().unwrap_or_default();
+        if targets.len() < 2 {
+            break;
+        }
+        let domain = connection.domain().await.map_err(|error| error.at_node(node))?;
+        if let Some(other) = seen.insert((domain, asset), node) {
+            return Err(shares_target(node, other));
+        }
+    }
+    Ok(())
 }
 
 /// Extracts that must be read to their end before their own destination is written: one file that takes one writer.

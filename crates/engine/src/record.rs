@@ -122,6 +122,11 @@ impl<'a> Recorder<'a> {
         let receipts = attempt.receipts.iter().flatten();
         manifest.warnings = attempt.prepared.notes.clone();
         manifest.warnings.extend(receipts.flat_map(|r| r.notes.clone()));
+        if !attempt.skipped.is_empty() && attempt.skipped.iter().all(|skipped| *skipped) {
+            manifest.warnings.push(format!(
+                "nothing was read: run {run} had published everything before it was interrupted; run again for newer rows"
+            ));
+        }
         manifest
     }
 

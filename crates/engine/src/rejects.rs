@@ -95,12 +95,18 @@ impl Quarantine {
         }
     }
 
-    /// Makes every file durable and returns all of the run, those of earlier attempts as well. Errors: `E1002`.
-    pub(crate) fn seal(&self) -> Result<Vec<Kept>> {
+    /// Makes every file durable and returns all of the run. A file of an earlier attempt stays when its step did not
+    /// run again (its loads had committed); of a step that did, it is out of date. Errors: `E1002`.
+    pub(crate) fn seal(&self, ran_again: &dyn Fn(&str) -> bool) -> Result<Vec<Kept>> {
         let files = match self.files.lock() {
             Ok(mut files) => std::mem::take(&mut *files),
             Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
         };
+        for kept in self.whole() {
+            if ran_again(&kept.node) && !files.contains_key(&kept.node) {
+                std::fs::remove_file(&kept.path).map_err(|e| failed(&kept.path, &e))?;
+            }
+        }
         for (_, open) in files {
             self.probe.reach(Effect::Quarantine, Moment::Before)?;
             let Open { path, rows, writer } = open;
@@ -222,8 +228,9 @@ impl Kept {
         }
     }
 
-    /// Hands the rows to the load of the quarantine target. Errors: `E1002`, and those of the destination.
-    pub(crate) async fn load(&self, target: &Target, load: &mut dyn Load) -> Result<()> {
+    /// Hands the rows to the load of the quarantine target and returns how many. Errors: `E1002`, and those of the
+    /// destination.
+    pub(crate) async fn load(&self, target: &Target, load: &mut dyn Load, batch_bytes: usize) -> Result<u64> {
         let unreadable = |cause: &dyn std::error::Error| {
             Error::new(
                 Code::E1002,
@@ -233,8 +240,16 @@ impl Kept {
             .with_hint("check the disk; nothing was published")
         };
         let file = File::open(&self.path).map_err(|e| unreadable(&e))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(1_024).build())
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(&e))?;
+        let groups = builder.metadata().row_groups();
+        let widest = groups
+            .iter()
+            .map(|group| group.total_byte_size() / group.num_rows().max(1))
+            .max();
+        let width = usize::try_from(widest.unwrap_or(0)).unwrap_or(0).max(1);
+        let reader = builder
+            .with_batch_size((batch_bytes / width).clamp(1, 1_024))
+            .build()
             .map_err(|e| unreadable(&e))?;
         let mut writer = load.writer().await?;
         for batch in reader {
@@ -243,6 +258,6 @@ impl Kept {
                 .map_err(|e| unreadable(&e))?;
             writer.write(batch).await?;
         }
-        writer.finish().await.map(|_| ())
+        writer.finish().await.map(|written| written.rows)
     }
 }

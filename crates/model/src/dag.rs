@@ -85,6 +85,7 @@ impl Graph {
         }
         let uses = count_uses(spec, &inputs);
         let (layers, order) = layer(spec, &inputs, &mut errors);
+        shared_targets(spec, &mut errors);
         if errors.is_empty() {
             unreachable(spec, &consumers, &mut errors);
         }
@@ -360,6 +361,30 @@ fn find_cycle(stuck: &[&str], inputs: &BTreeMap<String, Vec<InputRef>>) -> Optio
         }
         path.push(next);
     }
+}
+
+/// Two loads of one document cannot share a target: each plans for a table that only it changes.
+fn shared_targets(spec: &PipelineSpec, errors: &mut Vec<Error>) {
+    let mut seen: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for node in &spec.nodes {
+        let Operator::Load(load) = &node.operator else {
+            continue;
+        };
+        let (Some(to), Some(asset)) = (load.to.as_deref(), load.asset.as_deref()) else {
+            continue;
+        };
+        match seen.insert((to, asset), &node.id) {
+            Some(other) => errors.push(shares_target(&node.id, other)),
+            None => continue,
+        }
+    }
+}
+
+/// Why a load may not write where another one does. `E0103`.
+pub fn shares_target(load: &str, other: &str) -> Error {
+    Error::new(Code::E0103, format!("writes the same target as `{other}`"))
+        .at_node(load)
+        .with_hint("bring the rows together with `union` and load them once")
 }
 
 fn unreachable(spec: &PipelineSpec, consumers: &BTreeMap<String, Vec<String>>, errors: &mut Vec<Error>) {

@@ -184,6 +184,40 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(words, "");
 }
 
+/// Whoever watched is gone, the rows still have to arrive.
+#[test]
+fn a_run_nobody_watches_any_more_still_moves_its_rows() {
+    for arguments in [&["run", "--json"][..], &["run"][..]] {
+        let folder = example();
+        let mut run = synqx(folder.path(), arguments);
+        let mut child = run
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().expect("ends").code(), Some(0), "{arguments:?}");
+        let written = folder.path().join("output/orders_by_country.csv");
+        assert!(written.exists(), "{arguments:?} ended well and wrote nothing");
+    }
+}
+
+#[test]
+fn an_output_that_is_lost_on_a_full_disk_is_told_and_the_rows_arrive() {
+    let folder = example();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a full device");
+    let ran = synqx(folder.path(), &["run", "--json"])
+        .stdout(full)
+        .output()
+        .expect("starts");
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(stderr(&ran).contains("E0117"), "{}", stderr(&ran));
+    assert!(folder.path().join("output/orders_by_country.csv").exists());
+}
+
 fn change(folder: &Path, from: &str, to: &str) {
     let path = folder.join("pipeline.yaml");
     let text = std::fs::read_to_string(&path).expect("there");

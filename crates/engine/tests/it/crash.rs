@@ -572,3 +572,37 @@ async fn a_changed_document_runs_after_a_run_that_died_early() {
     );
     assert_eq!(outcome.manifest.quarantine.len(), 1);
 }
+
+/// The quarantine's load commits first. A row that is set aside only by the restart must not be lost with its file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_set_aside_after_the_quarantine_had_committed_is_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = document("{type: sqlite, path: ./t.db}", "asset: t, write: append")
+        .replace("nodes:", "quarantine: {to: dst, asset: rejects}\nnodes:");
+    write(dir.path(), "pipeline.yaml", &yaml);
+    assert!(
+        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
+        "is reached"
+    );
+    let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
+    let count = |table: &str| -> i64 {
+        db.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0))
+            .expect("a count")
+    };
+    assert_eq!(
+        count("rejects"),
+        10,
+        "the quarantine has committed, the load has not"
+    );
+    let late = format!("{}-7,late\n", read(dir.path(), "in/src.csv"));
+    write(dir.path(), "in/src.csv", &late);
+    restart(dir.path()).await;
+    assert_eq!((count("t"), count("rejects")), (ROWS as i64 - 10, 10));
+    let kept = files_below(&dir.path().join(".synqx/quarantine"));
+    assert_eq!(
+        kept.len(),
+        1,
+        "eleven rows were set aside, so their file stays: {kept:?}"
+    );
+}

@@ -329,3 +329,26 @@ async fn two_steps_with_one_quarantine_need_a_place_each() {
     assert_eq!(outcome.manifest.quarantine, ["s.v_rejects", "s.w_rejects"]);
     assert_eq!(count(dir.path()), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_loads_of_one_target_are_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "k,v\n1,a\n");
+    let one = copy("to: s, asset: t, write: append");
+    let same = format!("{one}  again: {{load: {{input: a, to: s, asset: t, write: append}}}}\n");
+    let other_name = same
+        .replace(
+            "s: {type: sqlite, path: ./t.db}",
+            "s: {type: sqlite, path: ./t.db}, s2: {type: sqlite, path: t.db}",
+        )
+        .replace(
+            "input: a, to: s, asset: t, write: append}}\n  again",
+            "input: a, to: s2, asset: t, write: append}}\n  again",
+        );
+    assert_ne!(same, other_name);
+    for yaml in [same, other_name] {
+        let error = run(dir.path(), &yaml).await.error.expect("is refused");
+        assert_eq!(error.code(), Code::E0103, "{error:?}");
+        assert!(!dir.path().join("t.db").exists());
+    }
+}
