@@ -33,6 +33,7 @@ cargo x <command>
   up [--quiet]    install and start PostgreSQL 15 and 18 for the tests, on private ports of 127.0.0.1
   down            stop them
   env             print the variables that name them, as shell exports
+  examples        run every example and compare with its expected/
   bless           run the case tests and let them rewrite their expectations
   gen [--check]   write docs/reference from the binary, or check that it is current
   tidy            the house rules that no other tool checks
@@ -61,6 +62,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["down"] => services::down(),
         ["env"] => services::print_env(),
         ["bless"] => ci::bless(),
+        ["examples"] => examples::run(),
         ["gen"] => cli_binary::generate(cli_binary::Generate::Write),
         ["gen", "--check"] => cli_binary::generate(cli_binary::Generate::Check),
         ["tidy"] => tidy::run(),
