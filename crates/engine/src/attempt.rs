@@ -181,6 +181,7 @@ impl<'a> Attempt<'a> {
             cancel: self.options.cancel.clone(),
             timeouts: self.prepared.timeouts.clone(),
             events: Arc::clone(&self.options.events),
+            started: Instant::now(),
         };
         let mut open = BTreeMap::new();
         for (prepared, load) in self.prepared.loads.iter().zip(self.loads.iter_mut()) {

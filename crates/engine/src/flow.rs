@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use synqx_model::event::{EventKind, StepState};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Events;
+use crate::progress::report;
 
 /// What fragments of one attempt run with.
 pub(crate) struct Flow<'a> {
@@ -26,6 +27,7 @@ pub(crate) struct Flow<'a> {
     /// Longest times of steps.
     pub(crate) timeouts: BTreeMap<String, Duration>,
     pub(crate) events: Arc<dyn Events>,
+    pub(crate) started: Instant,
 }
 
 /// A load that takes rows in this attempt.
@@ -109,6 +111,12 @@ impl Flow<'_> {
     }
 
     fn mark(&self, fragment: &Fragment, state: StepState) {
+        if state == StepState::Written {
+            // The last counts come before the word that says they are the last.
+            let steps: Vec<String> = self.plan.steps.iter().map(|step| step.node.clone()).collect();
+            let (meters, events) = (&self.plan.meters, self.events.as_ref());
+            report(meters, &steps, events, self.started, &mut BTreeMap::new());
+        }
         let is_load = matches!(fragment.output, Output::Load(_));
         let state = if !is_load && state == StepState::Written {
             StepState::Succeeded
