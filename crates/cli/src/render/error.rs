@@ -3,7 +3,8 @@
 //! Several errors found together are all shown. `synqx explain` is offered once per code, below its first
 //! error.
 
-use synqx_model::Error;
+use synqx_model::code::Blame;
+use synqx_model::{Code, Error};
 
 use super::paint::Paint;
 
@@ -38,10 +39,17 @@ fn render_one(error: &Error, verbose: bool, paint: Paint) -> String {
             out.push_str(&labelled(word, text, paint));
         }
     }
-    if let (true, Some(cause)) = (verbose, error.cause()) {
+    if let Some(cause) = error.cause().filter(|_| verbose || is_only_reason(error)) {
         out.push_str(&labelled("cause", cause, paint));
     }
     out
+}
+
+/// What the system said is what a person needs when nothing else says why. Never where it could quote a row.
+fn is_only_reason(error: &Error) -> bool {
+    let of_the_system = error.code().blame() == Blame::External
+        || matches!(error.code(), Code::E0114 | Code::E0211 | Code::E0313);
+    of_the_system && error.detail().is_none()
 }
 
 /// `  hint: text`, further lines indented below the first.
@@ -60,8 +68,6 @@ fn labelled(word: &str, text: &str, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use synqx_model::Code;
-
     use super::*;
 
     #[test]
