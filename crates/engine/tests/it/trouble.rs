@@ -352,3 +352,40 @@ async fn two_loads_of_one_target_are_refused_before_anything_is_made() {
         assert!(!dir.path().join("t.db").exists());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cycle_an_unknown_column_and_a_number_out_of_range_have_their_codes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "a.csv", "id,amount\n1,5\n2,3000000000\n");
+    let document = |nodes: &str| {
+        format!(
+            "name: t\nconnections: {{d: {{type: local_file, path: .}}}}\nnodes:\n  a: {{extract: {{from: d, asset: a.csv, options: {{columns: {{id: int, amount: bigint}}}}}}}}\n{nodes}"
+        )
+    };
+    let load = "  out: {load: {input: f, to: d, asset: o.csv, write: replace}}\n";
+    let cycle = document(&format!(
+        "  e: {{filter: {{input: f, where: 'id > 0'}}}}\n  f: {{filter: {{input: e, where: 'id > 1'}}}}\n{load}"
+    ));
+    let unknown = document(&format!(
+        "  f: {{filter: {{input: a, where: 'amuont > 1'}}}}\n{load}"
+    ));
+    let narrow = document(&format!(
+        "  f: {{cast: {{input: a, columns: {{amount: int}}}}}}\n{load}"
+    ));
+    let declared = document(&load.replace("input: f", "input: a")).replace("amount: bigint", "amount: int");
+    for (yaml, code, node) in [
+        (cycle, Code::E0104, None),
+        (unknown, Code::E0401, Some("f")),
+        (narrow, Code::E0404, Some("f")),
+        (declared, Code::E0208, Some("a")),
+    ] {
+        let error = run(dir.path(), &yaml).await.error.expect("is refused");
+        assert_eq!(error.code(), code, "{error:?}");
+        assert!(node.is_none() || error.node() == node, "{error:?}");
+        assert!(
+            code != Code::E0401 || format!("{error:?}").contains("amount"),
+            "names the nearest: {error:?}"
+        );
+        assert!(!dir.path().join("o.csv").exists());
+    }
+}
