@@ -5,6 +5,7 @@
 use std::io::Write;
 
 use arrow::datatypes::DataType;
+use futures::StreamExt;
 use serde_json::json;
 use synqx_sdk::type_names::render_type;
 
@@ -77,6 +78,105 @@ async fn a_file_without_header_gets_numbered_or_declared_names() {
     let columns = json!({ "header": false, "columns": { "n": "int", "s": "text" } });
     let batch = bench.read("t.csv", columns).await.expect("reads");
     assert_eq!(shown(&batch, "s"), ["x", "y"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nulls_a_file_of_one_column_begins_with_are_rows() {
+    let bench = Bench::new();
+    let plain = json!({ "header": false });
+    bench.file("t.csv", "\n\r\nx\n\ny\n");
+    let batch = bench.read("t.csv", plain.clone()).await.expect("reads");
+    assert_eq!(shown(&batch, "column_1"), ["∅", "∅", "x", "∅", "y"]);
+    bench.file("two.csv", "\n\nx,1\n\n");
+    let batch = bench.read("two.csv", plain.clone()).await.expect("reads");
+    assert_eq!(shown(&batch, "column_1"), ["x"]);
+    bench.file("blank.csv", "\n\n\n");
+    let named = json!({ "header": false, "columns": { "a": "text" } });
+    let batch = bench.read("blank.csv", named).await.expect("reads");
+    assert_eq!(shown(&batch, "a"), ["∅", "∅", "∅"]);
+    bench.file("set/a.csv", "\n");
+    bench.file("set/b.csv", "#\n\n7\n");
+    let options = json!({ "header": false, "comment": "#" });
+    let batch = bench.read("set/", options.clone()).await.expect("reads");
+    assert_eq!(shown(&batch, "column_1"), ["∅", "∅", "7"]);
+    let table = bench.describe("set/", options).await.expect("describes");
+    assert!(
+        table.rows_at_most.is_none_or(|rows| rows >= 3),
+        "{:?}",
+        table.rows_at_most
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_files_are_a_few_partitions_in_order() {
+    let bench = Bench::new();
+    for index in 0..500 {
+        bench.file(&format!("set/{index:03}.csv"), format!("n\n{index}\n"));
+    }
+    let (reader, plan) = open(&bench, "set/", 4).await;
+    assert_eq!(plan.partitions.len(), 4);
+    assert!(
+        plan.partitions.iter().all(|p| p.label.len() < 100),
+        "{:?}",
+        plan.partitions[0].label
+    );
+    let mut seen = Vec::new();
+    for partition in 0..plan.partitions.len() {
+        let batches: Vec<_> = reader.read(partition).await.expect("opens").collect().await;
+        for batch in batches {
+            seen.extend(shown(&batch.expect("reads"), "n"));
+        }
+    }
+    assert_eq!(seen, (0..500).map(|i| i.to_string()).collect::<Vec<_>>());
+    bench.file("set/333.csv", "n\nSECRET\n");
+    let error = crate::bench::failure(&bench, "set/", json!({ "columns": { "n": "bigint" } })).await;
+    assert!(error.message().contains("line 2 of `set/333.csv`"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_files_are_packed_too() {
+    let bench = Bench::new();
+    for index in 0..20i64 {
+        let rows = crate::bench::batch(vec![(
+            "n",
+            std::sync::Arc::new(arrow::array::Int64Array::from(vec![index])),
+        )]);
+        let name = format!("set/{index:02}.parquet");
+        let written = bench
+            .write(&name, synqx_model::spec::WriteMode::Replace, none(), &rows)
+            .await;
+        written.expect("writes");
+    }
+    let (_, plan) = open(&bench, "set/", 3).await;
+    assert_eq!(plan.partitions.len(), 3);
+    let rows = bench.read("set/", none()).await.expect("reads");
+    assert_eq!(
+        shown(&rows, "n"),
+        (0..20).map(|i| i.to_string()).collect::<Vec<_>>()
+    );
+}
+
+/// A reader of every column of an asset.
+async fn open(
+    bench: &Bench,
+    asset: &str,
+    parallel: usize,
+) -> (Box<dyn synqx_sdk::Reader>, synqx_sdk::ReadPlan) {
+    let connection = bench.connection(synqx_sdk::Role::Source);
+    let dataset = crate::bench::dataset(asset, none());
+    let table = connection.describe(&dataset).await.expect("describes");
+    let scan = synqx_sdk::Scan {
+        columns: table.schema.fields().iter().map(|f| f.name().clone()).collect(),
+        dataset,
+        table,
+        predicates: vec![],
+        limit: None,
+        partition: synqx_model::spec::PartitionBy::Auto,
+        parallel,
+    };
+    let source = connection.source().expect("a source");
+    let plan = source.plan(&scan).await.expect("plans");
+    (source.open(&scan, &plan).await.expect("opens"), plan)
 }
 
 #[tokio::test(flavor = "multi_thread")]
