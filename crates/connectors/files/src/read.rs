@@ -4,6 +4,7 @@
 //! infers types once; reading uses the types of the description, so plan and run agree. Formats are parsed in their own
 //! folders.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::content::Opened;
 use crate::csv::cells;
 use crate::csv::dialect::Dialect;
 use crate::csv::infer::Evidence;
+use crate::csv::number::SharedWays;
 use crate::describe::{FORMAT, describe_files};
 use crate::pack::pack;
 use crate::{csv, json, parquet};
@@ -60,6 +62,8 @@ pub(crate) struct FileTask {
     pub(crate) file_schema: SchemaRef,
     /// Wanted columns, those of folders too.
     pub(crate) schema: SchemaRef,
+    /// How doubles are written in each column of delimited text, over all files that are read together.
+    pub(crate) ways: Arc<HashMap<String, SharedWays>>,
     /// No more rows are needed.
     pub(crate) limit: Option<u64>,
     /// The run's memory.
@@ -78,6 +82,7 @@ impl FileTask {
             columns: Vec::new(),
             file_schema: none.clone(),
             schema: none,
+            ways: Arc::default(),
             limit: None,
             budget: budget.clone(),
         }
@@ -343,9 +348,19 @@ impl Source for Files {
             plan.schema.clone(),
             self.budget.clone(),
         );
+        let doubles = schema
+            .fields()
+            .iter()
+            .filter(|f| *f.data_type() == DataType::Float64);
+        let ways: Arc<HashMap<_, _>> = Arc::new(
+            doubles
+                .map(|f| (f.name().clone(), SharedWays::default()))
+                .collect(),
+        );
         let tasks = blocking(move || {
             let make = |piece: Piece| {
-                task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ..task })
+                let ways = ways.clone();
+                task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ways, ..task })
             };
             partitions
                 .into_iter()
@@ -402,6 +417,7 @@ fn task(
         format,
         groups,
         options: options.clone(),
+        ways: Arc::default(),
         limit: None,
         budget: budget.clone(),
         entry,

@@ -12,9 +12,10 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
 use synqx_sdk::type_names::render_type;
 
-use super::cells::{Block, Column};
+use super::cells::{Block, Column, Rule};
 use super::dialect::Dialect;
 use super::infer::Evidence;
+use super::number::SharedWays;
 use super::split::{Broken, Cell, Form, Step, record, unescape};
 use crate::content::{Opened, Text};
 use crate::read::{FileTask, Sample};
@@ -386,6 +387,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
     let who = format!("a batch of `{}`", file.window.label());
     let mut held = task.budget.reserve(&who, 0)?;
     let mut left = task.limit.unwrap_or(u64::MAX);
+    let own = SharedWays::default();
     while left > 0 {
         let Some((end, records)) = file.block(&task.budget, left)? else {
             break;
@@ -398,10 +400,13 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
             dialect: &dialect,
         };
         for ((column, place), field) in columns.iter_mut().zip(&places).zip(task.file_schema.fields()) {
-            let strict = task.options.declared(field.name()).is_none();
-            if let Err(bad) = column.append(block, *place, strict) {
+            let rule = match task.options.declared(field.name()) {
+                Some(_) => Rule::Declared,
+                None => Rule::Written(task.ways.get(field.name()).unwrap_or(&own)),
+            };
+            if let Err(bad) = column.append(block, *place, rule) {
                 let at = file.cells[bad * file.names.len() + place].start as usize;
-                return Err(unfit(&file, at, bad, field, strict));
+                return Err(unfit(&file, at, bad, field, rule.is_inferred()));
             }
         }
         (rows, weight) = (
@@ -456,7 +461,7 @@ fn unfit(file: &File<'_>, at: usize, bad: usize, field: &arrow::datatypes::Field
         render_type(field.data_type()),
     );
     let origin = if strict {
-        "The type was inferred from the beginning of the data"
+        "The type was inferred from the beginning of the data and would not give this value back as it is written"
     } else {
         "The type is declared under `columns:`"
     };

@@ -455,6 +455,66 @@ async fn csv_says_what_it_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_looks_like_null_returns_through_the_same_connection() {
+    let mut bench = Bench::new();
+    let rows = batch(vec![
+        (
+            "t",
+            Arc::new(StringViewArray::from(vec![
+                Some("NA"),
+                None,
+                Some(""),
+                Some("-999"),
+            ])) as ArrayRef,
+        ),
+        (
+            "n",
+            Arc::new(Int64Array::from(vec![Some(-999), None, Some(5), Some(6)])),
+        ),
+    ]);
+    for nulls in [
+        json!(["NA"]),
+        json!(["NA", ""]),
+        json!(["-999", "NA"]),
+        json!([""]),
+    ] {
+        bench.csv = json!({ "nulls": nulls, "comment": "#" });
+        for name in ["t.csv", "t.tsv"] {
+            bench
+                .write(name, WriteMode::Replace, none(), &rows)
+                .await
+                .expect("writes");
+            let back = bench.read(name, none()).await.expect("reads");
+            assert_eq!(back.columns(), rows.columns(), "{nulls}: {}", bench.text(name));
+        }
+    }
+    bench.csv = json!({ "nulls": ["NA", ""] });
+    bench
+        .write("t.csv", WriteMode::Replace, none(), &rows)
+        .await
+        .expect("writes");
+    assert_eq!(bench.text("t.csv"), "t,n\n\"NA\",-999\nNA,NA\n\"\",5\n-999,6\n");
+    bench.file("q.csv", "n\n\"7\"\n\"\"\n");
+    let declared = json!({ "columns": { "n": "bigint" } });
+    assert_eq!(
+        shown(&bench.read("q.csv", declared).await.expect("reads"), "n"),
+        ["7", "∅"]
+    );
+    for nulls in [json!([]), json!(["a,b"])] {
+        bench.csv = json!({ "nulls": nulls });
+        let error = bench
+            .write("t.csv", WriteMode::Replace, none(), &rows)
+            .await
+            .expect_err("refused");
+        assert!(error.code() == Code::E0103 && error.hint().is_some(), "{error:?}");
+        bench
+            .write("t.parquet", WriteMode::Replace, none(), &rows)
+            .await
+            .expect("has no markers");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn packed_text_is_read_back() {
     let bench = Bench::new();
     let rows = batch(vec![("n", Arc::new(Int64Array::from_iter_values(0..1000)))]);
