@@ -266,6 +266,10 @@ pub(crate) struct WriteOptions {
     pub(crate) header: bool,
     /// The text of NULL in CSV.
     pub(crate) null: String,
+    /// Texts that a reader of this connection takes for NULL where they stand without quotes; `null` is among them.
+    pub(crate) markers: Vec<String>,
+    /// Begins lines that a reader of this connection leaves out.
+    pub(crate) comment: Option<u8>,
     /// Bytes of a Parquet row group while it is being made.
     pub(crate) row_group_bytes: Option<u64>,
     /// Bytes after which a folder gets another part.
@@ -324,12 +328,16 @@ impl WriteOptions {
             None if format == Format::Tsv => b'\t',
             None => b',',
         };
+        let (null, markers) = null_markers(own.nulls, config, (format, delimiter))?;
+        let comment = config.csv.comment.as_deref();
         Ok(WriteOptions {
             format,
             compression,
             delimiter,
             header: own.header.or(config.csv.header).unwrap_or(true),
-            null: own.nulls.unwrap_or_default(),
+            null,
+            markers,
+            comment: comment.map_or(Ok(None), |text| one_byte("comment", text))?,
             row_group_bytes: own.row_group_bytes.map(|b| b.0),
             part_bytes: own.part_bytes.map_or(256 << 20, |b| b.0.max(1)),
         })
@@ -344,6 +352,37 @@ impl WriteOptions {
             (_, _) => format!("{base}.zst"),
         }
     }
+}
+
+/// The text of NULL, and every text that reading takes for NULL. Errors: `E0103` when NULL could not be read back.
+fn null_markers(
+    own: Option<String>,
+    config: &Config,
+    (format, delimiter): (Format, u8),
+) -> Result<(String, Vec<String>)> {
+    let mut markers = config.csv.nulls.clone().unwrap_or_else(|| vec![String::new()]);
+    let Some(null) = own.or_else(|| markers.first().cloned()) else {
+        return match format.is_delimited() {
+            false => Ok((String::new(), markers)),
+            true => Err(Error::new(
+                Code::E0103,
+                "`nulls: []` of the connection leaves no text for NULL",
+            )
+            .with_hint("write `nulls: \"NA\"` under `options` of the load")),
+        };
+    };
+    let breaks = |byte: u8| byte == delimiter || matches!(byte, b'"' | b'\n' | b'\r');
+    if format.is_delimited() && null.bytes().any(breaks) {
+        return Err(Error::new(
+            Code::E0103,
+            "the text for NULL holds a delimiter, a quote or a line end",
+        )
+        .with_hint("choose another one with `nulls: \"NA\"` under `options` of the load"));
+    }
+    if !markers.contains(&null) {
+        markers.push(null.clone());
+    }
+    Ok((null, markers))
 }
 
 /// Whether a target's name means a folder of parts: it ends with `/` or has no extension.

@@ -169,6 +169,7 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
     for look in looks.iter().take(FILES) {
         let sample = csv::read::sample(look, share)?;
         if sample.columns.is_empty() {
+            sum.whole &= sample.whole;
             continue;
         }
         sum = match first {
@@ -248,19 +249,31 @@ fn estimate(set: &FileSet, rows: u64, bytes: u64) -> Option<u64> {
 }
 
 fn merge(mut sum: Sample, next: Sample, (first, label): (&str, &str)) -> Result<Sample> {
-    let same = sum.columns.len() == next.columns.len();
-    for (name, evidence) in next.columns {
-        match sum.columns.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) if same => known.join(&evidence),
-            _ => {
-                return Err(
-                    Error::new(Code::E0206, format!("`{label}` has other columns than `{first}`"))
-                        .with_detail(format!(
-                            "`{label}` names column `{name}`, or lacks one that `{first}` has."
-                        ))
-                        .with_hint("read files with other columns in an extract of their own"),
-                );
+    let names = |sample: &Sample, other: &Sample| -> Vec<String> {
+        let lacks = |name: &String| !other.columns.iter().any(|(known, _)| known == name);
+        let names = sample.columns.iter().map(|(name, _)| name);
+        names
+            .filter(|name| lacks(name))
+            .map(|name| format!("`{name}`"))
+            .collect()
+    };
+    let (lacking, beyond) = (names(&sum, &next), names(&next, &sum));
+    if !lacking.is_empty() || !beyond.is_empty() {
+        let mut detail = Vec::new();
+        for (names, what) in [(lacking, "lacks"), (beyond, "adds")] {
+            if !names.is_empty() {
+                detail.push(format!("it {what} {}", names.join(", ")));
             }
+        }
+        return Err(
+            Error::new(Code::E0206, format!("`{label}` has other columns than `{first}`"))
+                .with_detail(format!("Compared with `{first}`, {}.", detail.join("; ")))
+                .with_hint("read files with other columns in an extract of their own"),
+        );
+    }
+    for (name, evidence) in next.columns {
+        if let Some((_, known)) = sum.columns.iter_mut().find(|(known, _)| *known == name) {
+            known.join(&evidence);
         }
     }
     sum.rows += next.rows;

@@ -16,7 +16,7 @@ use synqx_sdk::{Writer, Written};
 
 use crate::encode::{Encode, encoder};
 use crate::load::{Place, Staged, Staging};
-use crate::place::cannot_write;
+use crate::place::{cannot_write, keep_mode};
 use crate::read::blocking;
 
 struct Current {
@@ -75,6 +75,9 @@ impl Lane {
             .truncate(true)
             .open(&hidden)
             .map_err(|cause| cannot_write(&hidden, &cause))?;
+        if let Place::File { path, .. } = &staging.place {
+            keep_mode(&file, path)?;
+        }
         staging.probe.reach(Effect::Stage, Moment::After)?;
         let share = (&staging.budget, staging.lanes);
         let encoder = encoder(&hidden, file, staging.schema.clone(), &staging.options, share)?;

@@ -15,6 +15,7 @@ mod json;
 mod lane;
 mod load;
 mod manifest;
+mod pack;
 mod parquet;
 mod place;
 mod read;

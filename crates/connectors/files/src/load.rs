@@ -1,7 +1,7 @@
 //! A load that has begun: its staging, its lanes, and the one act that publishes rows, position and fence.
 //!
-//! A single file is published by a rename and recorded after it: a crash between the two makes the restarted run write
-//! the same file again. A folder is published by replacing its manifest, which lists the parts and holds position and
+//! A single file is published by a rename, which is noted in the record before and confirmed there after it: the next
+//! `begin` after a crash between the two recognises the file. A folder is published by replacing its manifest, which lists the parts and holds position and
 //! fence. Whatever happens before that act leaves what was there untouched.
 
 use std::path::{Path, PathBuf};
@@ -17,9 +17,10 @@ use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Budget, Committed, Env, Load, Receipt, Target, Writer};
 
 use crate::config::WriteOptions;
+use crate::content::Stamp;
 use crate::lane::Lane;
-use crate::manifest::{self, Commit, Manifest, Part};
-use crate::place::{Lock, folder_of, remove, rename, replace_file, sync_folder};
+use crate::manifest::{self, Commit, Manifest, Part, Pending};
+use crate::place::{Lock, cannot_write, folder_of, followed, remove, rename, replace_file, sync_folder};
 use crate::read::blocking;
 use crate::write::Look;
 
@@ -43,8 +44,9 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// A single file.
+    /// A single file. A link stays a link: what is replaced is the file it leads to.
     pub(crate) fn file(path: PathBuf) -> Self {
+        let path = followed(path);
         let record = beside(&path, ".synqx.json");
         Place::File { path, record }
     }
@@ -77,6 +79,15 @@ impl Place {
         match self {
             Place::File { record, .. } | Place::Folder { record, .. } => record,
         }
+    }
+
+    /// What is remembered here, with renames that a crash left undecided decided. Errors: `E0211`, `E0503`.
+    pub(crate) fn remembered(&self) -> Result<Option<Manifest>> {
+        let mut manifest = manifest::read_file(self.record())?;
+        if let (Place::File { path, .. }, Some(manifest)) = (self, &mut manifest) {
+            manifest.settle(path)?;
+        }
+        Ok(manifest)
     }
 
     /// The file that is locked while the record changes.
@@ -239,7 +250,7 @@ impl FileLoad {
     fn guarded(&self) -> Result<(Lock, Manifest)> {
         let place = &self.staging.place;
         let lock = Lock::take(&place.lock())?;
-        let manifest = manifest::read_file(place.record())?.unwrap_or_default();
+        let manifest = place.remembered()?.unwrap_or_default();
         let stored = manifest.fence(&self.target.stream);
         if stored != self.fence {
             return Err(Error::new(
@@ -256,15 +267,35 @@ impl FileLoad {
     }
 
     fn record(&self, manifest: &mut Manifest, position: &Position) {
+        manifest.columns = self.columns();
+        manifest.stream(&self.target.stream).committed = Some(self.done(position));
+    }
+
+    fn columns(&self) -> Vec<(String, String)> {
         let columns = self.staging.schema.fields().iter();
-        manifest.columns = columns
+        columns
             .map(|f| (f.name().clone(), render_type(f.data_type())))
-            .collect();
-        manifest.stream(&self.target.stream).committed = Some(Commit {
+            .collect()
+    }
+
+    fn done(&self, position: &Position) -> Commit {
+        Commit {
             run: self.target.run,
             position: position.clone(),
             spec_hash: self.target.spec_hash.clone(),
-        });
+        }
+    }
+
+    /// What the rename of a file will make true.
+    fn pending(&self, file: &Staged, position: &Position) -> Result<Pending> {
+        let metadata = std::fs::metadata(&file.hidden).map_err(|cause| cannot_write(&file.hidden, &cause))?;
+        Ok(Pending {
+            stream: self.target.stream.to_string(),
+            commit: self.done(position),
+            stamp: Stamp::of(&metadata),
+            rows: file.rows,
+            columns: self.columns(),
+        })
     }
 
     fn publish_file(&self, path: &Path, position: &Position, published: &mut bool) -> Result<Receipt> {
@@ -278,10 +309,13 @@ impl FileLoad {
             )));
         };
         probe.reach(Effect::Publish, Moment::Before)?;
+        manifest.pending = Some(self.pending(file, position)?);
+        replace_file(self.staging.place.record(), &manifest.to_text()?)?;
         rename(&file.hidden, path)?;
         *published = true;
         sync_folder(folder_of(path))?;
         probe.reach(Effect::Publish, Moment::After)?;
+        manifest.pending = None;
         let replaced = manifest.rows.replace(file.rows);
         self.record(&mut manifest, position);
         probe.reach(Effect::Record, Moment::Before)?;

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use synqx_model::{Code, Error, Position, Result, RunId, StreamKey};
 use synqx_sdk::Committed;
 
+use crate::content::Stamp;
+
 /// The manifest's name in a folder of parts.
 pub(crate) const NAME: &str = "_synqx_manifest.json";
 /// The layout this version writes.
@@ -33,6 +35,9 @@ pub(crate) struct Manifest {
     /// Rows of a single file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rows: Option<u64>,
+    /// A single file that is being renamed into place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pending: Option<Pending>,
     /// Parts that are no longer listed and may still be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) obsolete: Vec<String>,
@@ -46,6 +51,7 @@ impl Default for Manifest {
             parts: Vec::new(),
             columns: Vec::new(),
             rows: None,
+            pending: None,
             obsolete: Vec::new(),
         }
     }
@@ -73,6 +79,22 @@ pub(crate) struct Commit {
     pub(crate) position: Position,
     /// The document's hash.
     pub(crate) spec_hash: String,
+}
+
+/// What a rename makes true. It is noted before the rename, so a crash before the commit is noted cannot hide that the
+/// rows are there: a pipeline that reads the file it writes would be applied twice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// The printed key of the stream.
+    pub(crate) stream: String,
+    /// Its commit.
+    pub(crate) commit: Commit,
+    /// The file under its hidden name. A rename changes none of it.
+    pub(crate) stamp: Stamp,
+    /// Its rows.
+    pub(crate) rows: u64,
+    /// Its columns.
+    pub(crate) columns: Vec<(String, String)>,
 }
 
 /// One file of a folder of parts.
@@ -109,6 +131,25 @@ impl Manifest {
             position: commit.position.clone(),
             spec_hash: commit.spec_hash.clone(),
         })
+    }
+
+    /// Decides about a rename that was begun: it is a commit if the file at `path` is the one that was to be renamed.
+    /// Errors: `E0211`.
+    pub(crate) fn settle(&mut self, path: &Path) -> Result<()> {
+        let Some(pending) = &self.pending else {
+            return Ok(());
+        };
+        let renamed = match std::fs::metadata(path) {
+            Ok(found) => Stamp::of(&found) == pending.stamp,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => false,
+            Err(cause) => return Err(crate::content::cannot_read(&path.display().to_string(), &cause)),
+        };
+        if let Some(pending) = self.pending.take().filter(|_| renamed) {
+            self.rows = Some(pending.rows);
+            self.columns = pending.columns;
+            self.streams.entry(pending.stream).or_default().committed = Some(pending.commit);
+        }
+        Ok(())
     }
 
     /// The document as text.

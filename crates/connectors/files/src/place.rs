@@ -120,6 +120,41 @@ pub(crate) fn remove(path: &Path) -> Result<bool> {
     }
 }
 
+/// Where a file really is: replacing a link would leave its target as it was.
+pub(crate) fn followed(mut path: PathBuf) -> PathBuf {
+    // As many links as Linux follows; who goes in circles is told so when the file is looked at.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = folder_of(&path).join(target);
+    }
+    path
+}
+
+/// Gives a file that will replace another one the rights of that one.
+#[cfg(unix)]
+pub(crate) fn keep_mode(file: &File, replaced: &Path) -> Result<()> {
+    let keep = || -> io::Result<()> {
+        let old = match std::fs::metadata(replaced) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?.permissions(),
+        };
+        // A file system without modes refuses to set any.
+        if file.metadata()?.permissions() == old {
+            return Ok(());
+        }
+        file.set_permissions(old)
+    };
+    keep().map_err(|cause| cannot_write(replaced, &cause))
+}
+
+/// Gives a file that will replace another one the rights of that one.
+#[cfg(not(unix))]
+pub(crate) fn keep_mode(_: &File, _: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// Renames a file.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|cause| cannot_write(to, &cause))

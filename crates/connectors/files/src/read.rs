@@ -1,8 +1,10 @@
 //! The reading part: what an asset looks like, how a scan is split, and the thread that reads a partition.
 //!
-//! One partition per file, for Parquet per range of row groups. A description infers types once; reading uses the
-//! types of the description, so plan and run agree. Formats are parsed in their own folders.
+//! A partition reads some files, for Parquet ranges of row groups, one after another; `pack` says which. A description
+//! infers types once; reading uses the types of the description, so plan and run agree. Formats are parsed in their own
+//! folders.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,7 +27,9 @@ use crate::content::Opened;
 use crate::csv::cells;
 use crate::csv::dialect::Dialect;
 use crate::csv::infer::Evidence;
+use crate::csv::number::SharedWays;
 use crate::describe::{FORMAT, describe_files};
+use crate::pack::pack;
 use crate::{csv, json, parquet};
 
 /// What the beginning of a text file shows.
@@ -58,6 +62,8 @@ pub(crate) struct FileTask {
     pub(crate) file_schema: SchemaRef,
     /// Wanted columns, those of folders too.
     pub(crate) schema: SchemaRef,
+    /// How doubles are written in each column of delimited text, over all files that are read together.
+    pub(crate) ways: Arc<HashMap<String, SharedWays>>,
     /// No more rows are needed.
     pub(crate) limit: Option<u64>,
     /// The run's memory.
@@ -76,6 +82,7 @@ impl FileTask {
             columns: Vec::new(),
             file_schema: none.clone(),
             schema: none,
+            ways: Arc::default(),
             limit: None,
             budget: budget.clone(),
         }
@@ -171,11 +178,7 @@ impl Files {
         let (mut pieces, mut rows, mut kept) = (Vec::new(), Some(0u64), (0usize, 0usize));
         for entry in &set.files {
             if format != Format::Parquet {
-                pieces.push(Piece {
-                    entry: entry.clone(),
-                    format,
-                    groups: None,
-                });
+                pieces.push((whole_file(entry, format), entry.stamp.len));
                 rows = None;
                 continue;
             }
@@ -183,12 +186,15 @@ impl Files {
             let layout = parquet::read::layout(&task, &scan.predicates)?;
             kept = (kept.0 + layout.kept.len(), kept.1 + layout.groups);
             rows = rows.map(|sum| sum + layout.rows);
-            for groups in layout.ranges(scan.parallel, set.files.len()) {
-                pieces.push(Piece {
-                    entry: entry.clone(),
-                    format,
-                    groups: Some(groups),
-                });
+            for (groups, bytes) in layout.ranges(scan.parallel, set.files.len()) {
+                let groups = Some(groups);
+                pieces.push((
+                    Piece {
+                        groups,
+                        ..whole_file(entry, format)
+                    },
+                    bytes,
+                ));
             }
         }
         if kept.0 < kept.1 {
@@ -202,10 +208,10 @@ impl Files {
                 return Err(Error::new(Code::E0103, "files cannot be split by a column")
                     .with_hint("write `partition: auto` or `partition: none`"));
             }
-            PartitionBy::None => vec![partition(pieces)?],
-            PartitionBy::Auto => pieces
+            PartitionBy::None => vec![partition(pieces.into_iter().map(|(piece, _)| piece).collect())?],
+            PartitionBy::Auto => pack(pieces, scan.parallel)
                 .into_iter()
-                .map(|piece| partition(vec![piece]))
+                .map(partition)
                 .collect::<Result<_>>()?,
         };
         let pushed = scan
@@ -224,6 +230,14 @@ impl Files {
             bytes: Some(bytes),
             notes,
         })
+    }
+}
+
+fn whole_file(entry: &Entry, format: Format) -> Piece {
+    Piece {
+        entry: entry.clone(),
+        format,
+        groups: None,
     }
 }
 
@@ -334,9 +348,19 @@ impl Source for Files {
             plan.schema.clone(),
             self.budget.clone(),
         );
+        let doubles = schema
+            .fields()
+            .iter()
+            .filter(|f| *f.data_type() == DataType::Float64);
+        let ways: Arc<HashMap<_, _>> = Arc::new(
+            doubles
+                .map(|f| (f.name().clone(), SharedWays::default()))
+                .collect(),
+        );
         let tasks = blocking(move || {
             let make = |piece: Piece| {
-                task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ..task })
+                let ways = ways.clone();
+                task(piece, &table, &schema, &options, &budget).map(|task| FileTask { limit, ways, ..task })
             };
             partitions
                 .into_iter()
@@ -393,6 +417,7 @@ fn task(
         format,
         groups,
         options: options.clone(),
+        ways: Arc::default(),
         limit: None,
         budget: budget.clone(),
         entry,
@@ -414,12 +439,18 @@ impl Reader for OpenFiles {
             .ok_or_else(|| Error::bug("there is no such partition"))?;
         let capacity = self.budget.batch_target() * 2;
         Ok(spawn_reader(&self.budget, capacity, move |sender| {
-            tasks.iter().try_for_each(|task| read_file(task, sender))
+            for task in &tasks {
+                if !read_file(task, sender)? {
+                    break;
+                }
+            }
+            Ok(())
         }))
     }
 }
 
-fn read_file(task: &FileTask, sender: &Sender) -> Result<()> {
+/// Reads one file. `false` when nobody listens any more, so the next file need not be opened.
+fn read_file(task: &FileTask, sender: &Sender) -> Result<bool> {
     let opened = Opened::new(&task.entry.path, &task.entry.label)?;
     if opened.stamp != task.entry.stamp {
         return Err(crate::content::changed(&task.entry.label));

@@ -129,9 +129,9 @@ impl Writing {
         look.sources = (0..target.schema.fields().len()).map(Some).collect();
         refuse_types(&look.options, target, &mut wrong);
         if matches!(look.place, Place::Folder { .. }) && exists {
-            match target.mode {
-                WriteMode::Replace => foreign_files(&look, target, &mut wrong)?,
-                _ => self.match_schema(&mut look, target, &mut wrong)?,
+            self.foreign_files(&look, target, &mut wrong)?;
+            if target.mode != WriteMode::Replace && wrong.is_empty() {
+                self.match_schema(&mut look, target, &mut wrong)?;
             }
         }
         Error::all(wrong).map_or(Ok(look), Err)
@@ -167,11 +167,15 @@ impl Writing {
 
     /// The columns of the files in a folder; none when it has no files.
     fn described(&self, look: &Look, target: &Target) -> Result<Vec<(String, String)>> {
-        let options = serde_json::json!({ "format": look.options.format });
+        // Without a manifest the names say which files are data; with one, its parts are of the format written here.
+        let mut options = serde_json::Map::new();
+        if look.manifest.is_some() {
+            options.insert("format".to_owned(), look.options.format.as_str().into());
+        }
         let dataset = Dataset {
             asset: Some(target.asset.clone()),
             query: None,
-            options: options.as_object().cloned().unwrap_or_else(serde_json::Map::new),
+            options,
         };
         match self.files.describe(&dataset) {
             Ok(table) => Ok(table
@@ -181,6 +185,8 @@ impl Writing {
                 .map(|f| (f.name().clone(), render_type(f.data_type())))
                 .collect()),
             Err(error) if matches!(error.code(), Code::E0204 | Code::E0409) => Ok(Vec::new()),
+            // No name says that it is data; files of other formats were refused before.
+            Err(error) if error.code() == Code::E0103 && look.manifest.is_none() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -245,7 +251,7 @@ impl Writing {
         let folder = look.place.folder();
         std::fs::create_dir_all(folder).map_err(|cause| cannot_write(folder, &cause))?;
         let _lock = Lock::take(&look.place.lock())?;
-        let known = manifest::read_file(look.place.record())?;
+        let known = look.place.remembered()?;
         let mut manifest = match known {
             Some(manifest) => manifest,
             None => Manifest {
@@ -289,17 +295,94 @@ impl Writing {
         if !matches!(look.place, Place::Folder { .. }) || !look.exists || target.mode == WriteMode::Replace {
             return Ok(Vec::new());
         }
-        let found = foreign(look)?;
+        let found = self.foreign(look)?;
         Ok(found
             .into_iter()
-            .map(|(name, bytes)| Part {
-                name,
+            .filter(|file| file.format == look.options.format)
+            .map(|file| Part {
+                name: file.name,
                 rows: None,
-                bytes,
+                bytes: file.bytes,
                 run: None,
             })
             .collect())
     }
+
+    /// Data files of a folder that no manifest of ours accounts for. What a reader of this connection would take for
+    /// data is data, so the connection's own format counts before the extension.
+    fn foreign(&self, look: &Look) -> Result<Vec<Foreign>> {
+        let listed = look
+            .manifest
+            .as_ref()
+            .map(|m| m.parts.as_slice())
+            .unwrap_or_default();
+        let set = match assets::find(look.place.path(), "") {
+            Ok(set) if set.manifest.is_none() => set.files,
+            Ok(_) => assets::unlisted(look.place.path())?,
+            Err(error) if error.code() == Code::E0204 => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let ours = |name: &str| listed.iter().any(|part| part.name == name && part.run.is_some());
+        let found = set.into_iter().filter_map(|file| {
+            let name = assets::below(&file.path, look.place.path());
+            let format = self.files.config.format.or_else(|| Format::of_name(&name))?;
+            let foreign = !ours(&name) && !is_part(look, &name);
+            foreign.then_some(Foreign {
+                name,
+                bytes: file.stamp.len,
+                format,
+            })
+        });
+        Ok(found.collect())
+    }
+
+    /// Files of somebody else are not ours to remove, and a first manifest would hide those it cannot list.
+    fn foreign_files(&self, look: &Look, target: &Target, wrong: &mut Vec<Error>) -> Result<()> {
+        let (own, first) = (look.options.format, look.manifest.is_none());
+        let mut found = self.foreign(look)?;
+        found.retain(|file| match target.mode {
+            // Another format beside our manifest is hidden already, and no reader of the manifest expects it.
+            WriteMode::Replace => first || file.format == own,
+            _ => first && file.format != own,
+        });
+        let Some(file) = found.first() else {
+            return Ok(());
+        };
+        let (message, consequence) = match target.mode {
+            WriteMode::Replace => (
+                format!(
+                    "cannot replace the folder `{}`: it holds files that SynqX did not write",
+                    target.asset
+                ),
+                "Replacing would leave them beside the new parts.",
+            ),
+            _ => (
+                format!(
+                    "cannot append {} to the folder `{}`: it holds files of another format",
+                    own.as_str(),
+                    target.asset
+                ),
+                "The folder's manifest could not list them, so nobody would read them any more.",
+            ),
+        };
+        wrong.push(
+            Error::new(Code::E0310, message)
+                .with_detail(format!(
+                    "There are {}, among them `{}`. {consequence}",
+                    found.len(),
+                    file.name
+                ))
+                .with_hint("move them away, or write to a new folder"),
+        );
+        Ok(())
+    }
+}
+
+/// A data file of a folder that SynqX did not write.
+struct Foreign {
+    name: String,
+    bytes: u64,
+    format: Format,
 }
 
 fn mode_possible(target: &Target, place: &Place) -> Result<()> {
@@ -360,28 +443,6 @@ fn refuse_types(options: &WriteOptions, target: &Target, wrong: &mut Vec<Error>)
     }
 }
 
-/// Data files of a folder that no manifest of ours accounts for: name and size.
-fn foreign(look: &Look) -> Result<Vec<(String, u64)>> {
-    let listed = look
-        .manifest
-        .as_ref()
-        .map(|m| m.parts.as_slice())
-        .unwrap_or_default();
-    let set = match assets::find(look.place.path(), "") {
-        Ok(set) if set.manifest.is_none() => set.files,
-        Ok(_) => assets::unlisted(look.place.path())?,
-        Err(error) if error.code() == Code::E0204 => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let ours = |name: &str| listed.iter().any(|part| part.name == name && part.run.is_some());
-    let found = set.into_iter().filter_map(|file| {
-        let name = assets::below(&file.path, look.place.path());
-        let format = Format::of_name(&name).is_some_and(|format| format == look.options.format);
-        (format && !ours(&name) && !is_part(look, &name)).then_some((name, file.stamp.len))
-    });
-    Ok(found.collect())
-}
-
 /// Whether a name is a leftover part of a run that is on record.
 fn is_part(look: &Look, name: &str) -> bool {
     let runs = look
@@ -391,28 +452,6 @@ fn is_part(look: &Look, name: &str) -> bool {
         .flat_map(|record| &record.runs);
     runs.into_iter()
         .any(|run| name.starts_with(&format!("part-{run}-")))
-}
-
-/// Replacing a folder removes its parts; files of somebody else are not ours to remove.
-fn foreign_files(look: &Look, target: &Target, wrong: &mut Vec<Error>) -> Result<()> {
-    let found = foreign(look)?;
-    if let Some((first, _)) = found.first() {
-        wrong.push(
-            Error::new(
-                Code::E0310,
-                format!(
-                    "cannot replace the folder `{}`: it holds files that SynqX did not write",
-                    target.asset
-                ),
-            )
-            .with_detail(format!(
-                "There are {}, among them `{first}`. Replacing would leave them beside the new parts.",
-                found.len()
-            ))
-            .with_hint("move them away, or write to a new folder"),
-        );
-    }
-    Ok(())
 }
 
 type Merged = (SchemaRef, Vec<Option<usize>>, Vec<String>);
@@ -470,6 +509,9 @@ fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<
                 render_type(field.data_type())
             )),
         }
+    }
+    if differences.is_empty() && sources.iter().all(Option::is_none) {
+        differences.push("the load and the folder have no column in common".to_owned());
     }
     if differences.is_empty() {
         return Ok((Arc::new(Schema::new(fields)), sources, notes));
@@ -530,7 +572,7 @@ impl Destination for Writing {
     async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>> {
         let (place, stream) = (self.place(asset), stream.clone());
         blocking(move || {
-            let manifest = manifest::read_file(place.record())?;
+            let manifest = place.remembered()?;
             Ok(manifest.and_then(|manifest| manifest.committed(&stream)))
         })
         .await

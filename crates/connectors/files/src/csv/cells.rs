@@ -19,7 +19,7 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::text::{days_from_civil, parse_date, parse_decimal, parse_time, parse_timestamp};
 
 use super::dialect::Dialect;
-use super::infer::{Number, is_exact_double, parse_integer};
+use super::number::{Number, SharedWays, double_as_written, is_exact_double, parse_integer};
 use super::split::{Cell, Form, unescape};
 
 /// The records of a block.
@@ -33,6 +33,25 @@ pub(crate) struct Block<'a> {
     pub(crate) width: usize,
     /// How the text is written down.
     pub(crate) dialect: &'a Dialect,
+}
+
+/// How exactly a cell must be what its type says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rule<'a> {
+    /// The type is declared: what people write is read.
+    Declared,
+    /// The type was inferred from values: the value must stay the same.
+    Value,
+    /// The type was inferred from text: the text must be what the value is printed as. Holds the column's ways to
+    /// write doubles.
+    Written(&'a SharedWays),
+}
+
+impl Rule<'_> {
+    /// Whether the type was inferred.
+    pub(crate) fn is_inferred(self) -> bool {
+        !matches!(self, Rule::Declared)
+    }
 }
 
 /// Builds one column.
@@ -121,14 +140,14 @@ impl Column {
         }
     }
 
-    /// Appends the cells at `position` of every record. `strict`: the type was inferred. Errors: the index of the
-    /// first record whose cell does not fit.
+    /// Appends the cells at `position` of every record. Errors: the index of the first record whose cell does not fit.
     pub(crate) fn append(
         &mut self,
         block: Block<'_>,
         position: usize,
-        strict: bool,
+        rule: Rule<'_>,
     ) -> std::result::Result<(), usize> {
+        let strict = rule.is_inferred();
         match self {
             Column::Text(builder) => texts(builder, block, position),
             Column::Boolean(builder) => each(block, position, |cell| match cell {
@@ -159,10 +178,13 @@ impl Column {
             Column::Float32(b) => fill(b, block, position, |t| {
                 finite(t, t.parse::<f32>().ok()?, f32::is_finite)
             }),
-            Column::Float64(b) if strict => fill(b, block, position, strict_double),
-            Column::Float64(b) => fill(b, block, position, |t| {
-                finite(t, t.parse::<f64>().ok()?, f64::is_finite)
-            }),
+            Column::Float64(b) => match rule {
+                Rule::Written(ways) => fill(b, block, position, |t| written_double(t, ways)),
+                Rule::Value => fill(b, block, position, equal_double),
+                Rule::Declared => fill(b, block, position, |t| {
+                    finite(t, t.parse::<f64>().ok()?, f64::is_finite)
+                }),
+            },
             Column::Date(b) => fill(b, block, position, parse_date),
             Column::Time(b) => fill(b, block, position, parse_time),
             Column::Seconds(b, zoned) => fill(b, block, position, |t| whole(micros(t, *zoned)?, 1_000_000)),
@@ -171,7 +193,7 @@ impl Column {
             Column::Nanos(b, zoned) => fill(b, block, position, |t| nanos(t, *zoned)),
             Column::Decimal128(b, p, s) => fill(b, block, position, |t| {
                 if strict {
-                    strict_whole(t)?
+                    written_decimal(t, *s)?
                 };
                 decimal128(t, *p, *s)
             }),
@@ -225,7 +247,10 @@ pub(crate) fn single(
         width: 1,
         dialect: &dialect,
     };
-    Ok(column.append(block, 0, false).ok().map(|()| column.finish()))
+    Ok(column
+        .append(block, 0, Rule::Declared)
+        .ok()
+        .map(|()| column.finish()))
 }
 
 fn fill<T: ArrowPrimitiveType>(
@@ -243,8 +268,8 @@ fn fill<T: ArrowPrimitiveType>(
     })
 }
 
-/// Calls `take` with every cell of a column that is not text; NULL markers count in quotes too, because nothing else
-/// could be meant.
+/// Calls `take` with every cell of a column that is not text. A NULL marker counts in quotes too, but only where it is
+/// no value of the type: `"-999"` is a number that was told from the marker `-999` by its quotes.
 #[inline]
 fn each(
     block: Block<'_>,
@@ -254,14 +279,13 @@ fn each(
     for (row, record) in block.cells.chunks_exact(block.width).enumerate() {
         let cell = &record[position];
         let text = cell.text(block.text);
-        let taken = if block.dialect.is_null(text.as_bytes()) {
-            take(None)
-        } else if cell.form == Form::Escaped {
-            take(Some(&unescape(text, cell, block.dialect)))
-        } else {
-            take(Some(text))
+        let null = block.dialect.is_null(text.as_bytes());
+        let taken = match cell.form {
+            Form::Bare if null => take(None),
+            Form::Bare | Form::Quoted => take(Some(text)),
+            Form::Escaped => take(Some(&unescape(text, cell, block.dialect))),
         };
-        if taken.is_none() {
+        if taken.is_none() && !(null && take(None).is_some()) {
             return Err(row);
         }
     }
@@ -304,18 +328,21 @@ where
     (is_finite(value) || !text.bytes().any(|b| b.is_ascii_digit())).then_some(value)
 }
 
-fn strict_double(text: &str) -> Option<f64> {
+fn written_double(text: &str, ways: &SharedWays) -> Option<f64> {
+    let (value, way) = double_as_written(text)?;
+    ways.take(way).then_some(value)
+}
+
+fn equal_double(text: &str) -> Option<f64> {
     let number = Number::scan(text.as_bytes())?;
     is_exact_double(text, &number)
         .then(|| text.parse().ok())
         .flatten()
 }
 
-fn strict_whole(text: &str) -> Option<()> {
-    Number::scan(text.as_bytes())?;
-    text.bytes()
-        .all(|b| b.is_ascii_digit() || b == b'-')
-        .then_some(())
+fn written_decimal(text: &str, scale: i8) -> Option<()> {
+    let number = Number::scan(text.as_bytes())?;
+    (number.is_decimal() && usize::try_from(scale) == Ok(number.places)).then_some(())
 }
 
 fn whole(micros: i64, unit: i64) -> Option<i64> {

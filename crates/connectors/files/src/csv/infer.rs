@@ -1,11 +1,14 @@
 //! Recognises the type of a column from its cells without ever losing information.
 //!
 //! A type is chosen only when every cell seen is that type *and* can be printed back: `007` stays text, integers
-//! beyond 64 bits become decimals, a number becomes a double only if the double says the same number. What is mixed
-//! is text. JSON and partition folders use the same rules.
+//! beyond 64 bits become decimals, other numbers become doubles or decimals where those give back every character
+//! (`number`). What is mixed is text. Partition folders use the same rules; of JSON, whose numbers are numbers and not
+//! texts, only the values have to stay.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use synqx_sdk::text::{parse_date, parse_timestamp};
+
+use super::number::{Number, Numbers, parse_integer};
 
 /// What one text can be, narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +19,8 @@ pub(crate) enum Kind {
     Integer,
     /// A whole number of up to 38 digits.
     Wide,
-    /// A number that a double holds exactly as written.
-    Double,
-    /// A number that a double would change.
-    Inexact,
+    /// Any other number.
+    Real,
     /// An ISO date.
     Date,
     /// An ISO date and clock without an offset.
@@ -30,41 +31,36 @@ pub(crate) enum Kind {
     Text,
 }
 
-/// The narrowest kind of a text.
-pub(crate) fn kind_of(text: &str) -> Kind {
+/// The narrowest kind of a text, and the number that it is.
+fn kind_of(text: &str) -> (Kind, Option<Number>) {
     let bytes = text.as_bytes();
-    match bytes.first() {
-        None => Kind::Text,
+    let kind = match bytes.first() {
         Some(b't' | b'T' | b'f' | b'F') => match text {
             "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => Kind::Boolean,
             _ => Kind::Text,
         },
-        Some(b'-' | b'.' | b'0'..=b'9') => number_or_date(text),
-        Some(_) => Kind::Text,
+        Some(b'-' | b'.' | b'0'..=b'9') => match Number::scan(bytes) {
+            Some(number) => return (number_kind(bytes, &number), Some(number)),
+            None => date_kind(text),
+        },
+        _ => Kind::Text,
+    };
+    (kind, None)
+}
+
+fn number_kind(bytes: &[u8], number: &Number) -> Kind {
+    match number.is_plain() {
+        true if parse_integer(bytes).is_some() => Kind::Integer,
+        true if number.digits <= 38 => Kind::Wide,
+        _ => Kind::Real,
     }
 }
 
-fn number_or_date(text: &str) -> Kind {
-    if let Some(number) = Number::scan(text.as_bytes()) {
-        return if number.plain {
-            if parse_integer(text.as_bytes()).is_some() {
-                Kind::Integer
-            } else if number.digits <= 38 {
-                Kind::Wide
-            } else {
-                Kind::Inexact
-            }
-        } else if is_exact_double(text, &number) {
-            Kind::Double
-        } else {
-            Kind::Inexact
-        };
-    }
+fn date_kind(text: &str) -> Kind {
     if text.len() == 10 {
-        return if parse_date(text).is_some() {
-            Kind::Date
-        } else {
-            Kind::Text
+        return match parse_date(text) {
+            Some(_) => Kind::Date,
+            None => Kind::Text,
         };
     }
     match parse_timestamp(text) {
@@ -74,116 +70,13 @@ fn number_or_date(text: &str) -> Kind {
     }
 }
 
-/// A number as it is written, without superfluous signs and zeros.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Number {
-    /// Digits only.
-    plain: bool,
-    /// Significant digits.
-    digits: usize,
-}
-
-impl Number {
-    /// Reads `-?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?`; `-0` is none, because an integer would lose the sign.
-    pub(crate) fn scan(bytes: &[u8]) -> Option<Number> {
-        let unsigned = bytes.strip_prefix(b"-").unwrap_or(bytes);
-        let run = |from: usize| unsigned[from..].iter().take_while(|b| b.is_ascii_digit()).count();
-        let whole = run(0);
-        if whole == 0 || (whole > 1 && unsigned[0] == b'0') {
-            return None;
-        }
-        let (mut at, mut plain, mut part) = (whole, true, 0);
-        if unsigned.get(at) == Some(&b'.') {
-            part = run(at + 1);
-            if part == 0 {
-                return None;
-            }
-            (at, plain) = (at + 1 + part, false);
-        }
-        if matches!(unsigned.get(at), Some(b'e' | b'E')) {
-            let sign = usize::from(matches!(unsigned.get(at + 1), Some(b'+' | b'-')));
-            let exponent = run((at + 1 + sign).min(unsigned.len()));
-            if exponent == 0 {
-                return None;
-            }
-            (at, plain) = (at + 1 + sign + exponent, false);
-        }
-        if at != unsigned.len() || (plain && unsigned.len() < bytes.len() && unsigned == b"0") {
-            return None;
-        }
-        let mantissa = &unsigned[..whole + if part > 0 { part + 1 } else { 0 }];
-        let leading = mantissa.iter().take_while(|b| matches!(b, b'0' | b'.')).count();
-        let digits = mantissa[leading..].iter().filter(|b| **b != b'.').count();
-        Some(Number { plain, digits })
-    }
-}
-
-/// Whether a double holds the number exactly as written.
-pub(crate) fn is_exact_double(text: &str, number: &Number) -> bool {
-    let Ok(value) = text.parse::<f64>() else {
-        return false;
-    };
-    if value == 0.0 {
-        return number.digits == 0;
-    }
-    if !value.is_normal() {
-        return false;
-    }
-    number.digits <= 15 || decimal_form(text) == decimal_form(&format!("{value:e}"))
-}
-
-/// Significant digits without outer zeros, and the power of ten of the last one.
-fn decimal_form(text: &str) -> Option<(String, i64)> {
-    let unsigned = text.trim_start_matches('-');
-    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
-    let exponent: i64 = exponent.parse().ok()?;
-    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{part}");
-    let kept = digits.trim_end_matches('0');
-    let power = exponent - part.len() as i64 + (digits.len() - kept.len()) as i64;
-    Some((kept.trim_start_matches('0').to_owned(), power))
-}
-
-/// A whole number of 64 bits, written without superfluous zeros or signs.
-#[inline]
-pub(crate) fn parse_integer(bytes: &[u8]) -> Option<i64> {
-    let (negative, digits) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, bytes),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] => return (!negative).then_some(0),
-        [b'0', ..] => return None,
-        _ => {}
-    }
-    if digits.len() > 19 {
-        return None;
-    }
-    let mut value: u64 = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        // 19 digits are below 2^64.
-        value = value * 10 + u64::from(digit);
-    }
-    if negative {
-        0i64.checked_sub_unsigned(value)
-    } else {
-        i64::try_from(value).ok()
-    }
-}
-
 /// What the cells of a column have been so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Evidence {
-    seen: [bool; 9],
+    seen: [bool; 8],
     /// Cells that were NULL.
     pub(crate) nulls: u64,
-    /// An integer has too many digits for a double.
-    long_integer: bool,
+    numbers: Numbers,
 }
 
 impl Evidence {
@@ -197,10 +90,9 @@ impl Evidence {
         if self.seen[Kind::Text as usize] {
             return;
         }
-        let kind = kind_of(text);
-        if kind == Kind::Integer && text.len() > 15 {
-            let digits = Number::scan(text.as_bytes());
-            self.long_integer |= digits.is_some_and(|number| !is_exact_double(text, &number));
+        let (kind, number) = kind_of(text);
+        if let Some(number) = number {
+            self.numbers.add(text, &number);
         }
         self.seen[kind as usize] = true;
     }
@@ -211,51 +103,53 @@ impl Evidence {
             *seen |= more;
         }
         self.nulls += other.nulls;
-        self.long_integer |= other.long_integer;
+        self.numbers.join(&other.numbers);
     }
 
-    /// The type, and what a person should know about it.
+    /// The type that gives every text back, and what a person should know about it.
     pub(crate) fn decide(&self) -> (DataType, Option<&'static str>) {
-        let has = |kind: Kind| self.seen[kind as usize];
-        let only = |kinds: &[Kind]| (0..9).all(|i| !self.seen[i] || kinds.iter().any(|k| *k as usize == i));
-        if !self.seen.contains(&true) {
-            return (DataType::Utf8View, None);
-        }
-        if only(&[Kind::Boolean]) {
-            return (DataType::Boolean, None);
-        }
-        if only(&[Kind::Integer]) {
-            return (DataType::Int64, None);
-        }
-        if only(&[Kind::Integer, Kind::Wide]) {
-            return (DataType::Decimal128(38, 0), None);
-        }
-        if only(&[Kind::Integer, Kind::Double]) && !self.long_integer {
-            return (DataType::Float64, None);
-        }
-        if only(&[Kind::Integer, Kind::Wide, Kind::Double, Kind::Inexact]) {
-            return (
-                DataType::Utf8View,
-                Some(
-                    "holds numbers that a double would change, so it stays text; declare `decimal(p,s)` or `double`",
-                ),
-            );
-        }
-        if only(&[Kind::Date]) {
-            return (DataType::Date32, None);
-        }
-        if only(&[Kind::Timestamp]) {
-            return (DataType::Timestamp(TimeUnit::Microsecond, None), None);
-        }
-        if only(&[Kind::Instant]) {
-            return (
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                None,
-            );
-        }
-        let mixed = !has(Kind::Text);
+        let number = match self.numbers.common_places() {
+            _ if self.numbers.are_written_doubles() => Some(DataType::Float64),
+            Some(places) => Some(DataType::Decimal128(38, places)),
+            None => None,
+        };
+        self.decide_with(
+            number,
+            "holds numbers that no type gives back as they are written, such as `1.10` beside `1.1`, so it stays \
+             text; declare `decimal(p,s)` or `double`",
+        )
+    }
+
+    /// The type that holds every value of JSON, and what a person should know about it.
+    pub(crate) fn decide_values(&self) -> (DataType, Option<&'static str>) {
+        let equal = self.numbers.are_equal_doubles() && !self.seen[Kind::Wide as usize];
+        self.decide_with(
+            equal.then_some(DataType::Float64),
+            "holds numbers that a double would change, so it stays text; declare `decimal(p,s)` or `double`",
+        )
+    }
+
+    /// `number`: the type of numbers that are not all whole.
+    fn decide_with(&self, number: Option<DataType>, why: &'static str) -> (DataType, Option<&'static str>) {
+        let only = |kinds: &[Kind]| (0..8).all(|i| !self.seen[i] || kinds.iter().any(|k| *k as usize == i));
+        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let known = match () {
+            () if !self.seen.contains(&true) => Some(DataType::Utf8View),
+            () if only(&[Kind::Boolean]) => Some(DataType::Boolean),
+            () if only(&[Kind::Integer]) => Some(DataType::Int64),
+            () if only(&[Kind::Integer, Kind::Wide]) => Some(DataType::Decimal128(38, 0)),
+            () if only(&[Kind::Integer, Kind::Wide, Kind::Real]) => {
+                let note = number.is_none().then_some(why);
+                return (number.unwrap_or(DataType::Utf8View), note);
+            }
+            () if only(&[Kind::Date]) => Some(DataType::Date32),
+            () if only(&[Kind::Timestamp]) => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
+            () if only(&[Kind::Instant]) => Some(instant),
+            () => None,
+        };
+        let mixed = known.is_none() && !self.seen[Kind::Text as usize];
         (
-            DataType::Utf8View,
+            known.unwrap_or(DataType::Utf8View),
             mixed.then_some("holds values of several types, so it stays text"),
         )
     }
@@ -283,9 +177,24 @@ mod tests {
             DataType::Decimal128(38, 0)
         );
         assert_eq!(decided(&[&"9".repeat(39)]), text);
-        assert_eq!(decided(&["1e5", "2.50", "3"]), DataType::Float64);
+        assert_eq!(decided(&["1012", "39.02", "-0.5"]), DataType::Float64);
+        assert_eq!(decided(&["1.0", "2.55"]), DataType::Float64);
+        assert_eq!(decided(&["1e300", "1e-7", "2.5"]), DataType::Float64);
+        assert_eq!(decided(&["0.00001", "2.5"]), DataType::Float64);
+        assert_eq!(decided(&["1.10", "1.1"]), text);
+        assert_eq!(decided(&["1.0", "1"]), text);
+        assert_eq!(decided(&["1E5"]), text);
+        assert_eq!(decided(&["1e5", "3e7"]), text);
+        assert_eq!(decided(&["1e3", "1012", "1012.3"]), DataType::Float64);
+        assert_eq!(decided(&["1e3", "1000"]), text);
+        assert_eq!(decided(&["1e-05", "0.5"]), DataType::Float64);
+        assert_eq!(decided(&["0.00001", "1e-5"]), text);
+        assert_eq!(decided(&["2.50", "10.00", "-0.25"]), DataType::Decimal128(38, 2));
+        assert_eq!(decided(&["2.50", "3"]), text);
+        assert_eq!(decided(&["2.50", "-0.00"]), text);
         assert_eq!(decided(&["10.357019999999999"]), DataType::Float64);
-        assert_eq!(decided(&["10.3570199999999991234"]), text);
+        assert_eq!(decided(&["10.3570199999999991234"]), DataType::Decimal128(38, 19));
+        assert_eq!(decided(&["10.3570199999999991234", "1.5"]), text);
         assert_eq!(decided(&["1e400"]), text);
         assert_eq!(decided(&["1.5", "9007199254740993"]), text);
         assert_eq!(decided(&["00.5"]), text);
@@ -307,19 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn integers_end_at_64_bits() {
-        assert_eq!(parse_integer(b"9223372036854775807"), Some(i64::MAX));
-        assert_eq!(parse_integer(b"-9223372036854775808"), Some(i64::MIN));
-        for wrong in [
-            "9223372036854775808",
-            "-9223372036854775809",
-            "",
-            "-",
-            "01",
-            "1a",
-            "99999999999999999999",
+    fn numbers_of_json_keep_their_value() {
+        let of = |texts: &[&str]| {
+            let mut evidence = Evidence::default();
+            texts.iter().for_each(|text| evidence.text(text));
+            evidence.decide_values().0
+        };
+        assert_eq!(of(&["1e5", "2.50", "3", "1.0"]), DataType::Float64);
+        assert_eq!(of(&["1.5", "9007199254740993"]), DataType::Utf8View);
+        assert_eq!(of(&["1.5", "9223372036854775808"]), DataType::Utf8View);
+    }
+
+    #[test]
+    fn evidence_of_two_files_is_that_of_one() {
+        for (left, right) in [
+            ("1.10", "1.1"),
+            ("1", "1.0"),
+            ("2.50", "10.00"),
+            ("1", "2.5"),
+            ("a", "1"),
         ] {
-            assert_eq!(parse_integer(wrong.as_bytes()), None, "{wrong}");
+            let (mut one, mut other) = (Evidence::default(), Evidence::default());
+            one.text(left);
+            other.text(right);
+            one.join(&other);
+            assert_eq!(one.decide().0, decided(&[left, right]), "{left} {right}");
         }
     }
 }

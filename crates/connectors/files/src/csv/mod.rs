@@ -7,6 +7,7 @@
 pub(crate) mod cells;
 pub(crate) mod dialect;
 pub(crate) mod infer;
+pub(crate) mod number;
 pub(crate) mod read;
 pub(crate) mod split;
 pub(crate) mod write;

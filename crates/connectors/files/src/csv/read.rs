@@ -12,9 +12,10 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
 use synqx_sdk::type_names::render_type;
 
-use super::cells::{Block, Column};
+use super::cells::{Block, Column, Rule};
 use super::dialect::Dialect;
 use super::infer::Evidence;
+use super::number::SharedWays;
 use super::split::{Broken, Cell, Form, Step, record, unescape};
 use crate::content::{Opened, Text};
 use crate::read::{FileTask, Sample};
@@ -32,9 +33,30 @@ struct File<'a> {
     row: u64,
 }
 
+/// What [`File::open`] found.
+enum Begin<'a> {
+    /// A file with records.
+    File(Box<File<'a>>),
+    /// Blank lines without a header: NULLs of one column, if it has one column.
+    Blank,
+    /// No record at all.
+    Nothing,
+}
+
+/// What a file begins with.
+enum First {
+    /// A record that ends before this byte of the window.
+    Record(usize),
+    /// Nothing but blank lines, in a file without header.
+    Blank,
+    /// Nothing but comments, or blank lines before a header that never comes.
+    Nothing,
+}
+
 impl<'a> File<'a> {
-    /// Opens a file and reads its header. `None`: there is not a single record. Errors: `E0406`, `E02xx`.
-    fn open(window: Window, dialect: &'a Dialect, declared: &[String]) -> Result<Option<Self>> {
+    /// Opens a file and reads its header. `known`: the columns the file is expected to have, used when it names none.
+    /// Errors: `E0406`, `E02xx`.
+    fn open(window: Window, dialect: &'a Dialect, known: &[String]) -> Result<Begin<'a>> {
         let mut file = File {
             window,
             dialect,
@@ -43,8 +65,14 @@ impl<'a> File<'a> {
             row: 0,
         };
         file.skip_lines()?;
-        let Some(end) = file.first_record()? else {
-            return Ok(None);
+        let end = match file.first_record()? {
+            First::Record(end) => end,
+            First::Blank if known.len() == 1 => {
+                file.names = known.to_vec();
+                return Ok(Begin::File(Box::new(file)));
+            }
+            First::Blank => return Ok(Begin::Blank),
+            First::Nothing => return Ok(Begin::Nothing),
         };
         let bytes = &file.window.bytes()[..end];
         let text =
@@ -53,13 +81,13 @@ impl<'a> File<'a> {
             let plain = |cell: &Cell| unescape(cell.text(text), cell, dialect).into_owned();
             file.names = header_names(file.cells.iter().map(plain), file.window.label())?;
             file.window.consume(end);
-        } else if declared.len() == file.cells.len() {
-            file.names = declared.to_vec();
+        } else if known.len() == file.cells.len() {
+            file.names = known.to_vec();
         } else {
             file.names = (1..=file.cells.len()).map(|n| format!("column_{n}")).collect();
         }
         file.cells.clear();
-        Ok(Some(file))
+        Ok(Begin::File(Box::new(file)))
     }
 
     fn skip_lines(&mut self) -> Result<()> {
@@ -81,22 +109,27 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// Finds the first record after comments and blank lines and leaves its cells in `cells`; its end.
-    fn first_record(&mut self) -> Result<Option<usize>> {
+    /// Finds the first record after comments and blank lines and leaves its cells in `cells`. Without a header a blank
+    /// line may be the NULL of a file of one column, so it stays in the window.
+    fn first_record(&mut self) -> Result<First> {
+        let mut at = 0;
         loop {
             self.cells.clear();
             let last = self.window.is_last();
-            match record(
-                self.window.bytes(),
-                0,
-                (last, false),
-                self.dialect,
-                &mut self.cells,
-            ) {
-                Ok(Step::Record(end)) => return Ok(Some(end)),
-                Ok(Step::Nothing(end)) => self.window.consume(end),
+            let bytes = self.window.bytes();
+            match record(bytes, at, (last, false), self.dialect, &mut self.cells) {
+                Ok(Step::Record(end)) => return Ok(First::Record(end)),
+                Ok(Step::Nothing(end)) => {
+                    let blank = matches!(bytes.get(at), Some(b'\n' | b'\r'));
+                    if at > 0 || (blank && !self.dialect.header) {
+                        at = end;
+                    } else {
+                        self.window.consume(end);
+                    }
+                }
                 Ok(Step::Incomplete) => self.more(None)?,
-                Ok(Step::End) => return Ok(None),
+                Ok(Step::End) if at > 0 => return Ok(First::Blank),
+                Ok(Step::End) => return Ok(First::Nothing),
                 Err(broken) => return Err(self.broken(broken)),
             }
         }
@@ -257,8 +290,16 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
     let dialect = Dialect::new(task.format, &task.options.csv)?;
     let text = Text::open(&task.entry.path, &task.entry.label, dialect.encoding)?;
     let window = Window::new(text, &task.budget)?;
-    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else {
-        return Ok(Sample::default());
+    let mut file = match File::open(window, &dialect, &declared_names(task))? {
+        Begin::File(file) => file,
+        // How many rows blank lines are is known once another file says how many columns there are.
+        Begin::Blank => return Ok(Sample::default()),
+        Begin::Nothing => {
+            return Ok(Sample {
+                whole: true,
+                ..Sample::default()
+            });
+        }
     };
     let mut evidence = vec![Evidence::default(); file.names.len()];
     let mut whole = true;
@@ -328,12 +369,12 @@ fn positions(task: &FileTask, names: &[String], label: &str) -> Result<Vec<usize
         .collect())
 }
 
-/// Reads a file and sends its batches.
-pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
+/// Reads a file and sends its batches. `false` when nobody listens any more.
+pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<bool> {
     let dialect = Dialect::new(task.format, &task.options.csv)?;
     let window = Window::new(Text::new(opened, dialect.encoding)?, &task.budget)?;
-    let Some(mut file) = File::open(window, &dialect, &declared_names(task))? else {
-        return Ok(());
+    let Begin::File(mut file) = File::open(window, &dialect, &task.columns)? else {
+        return Ok(true);
     };
     let places = positions(task, &file.names, file.window.label())?;
     let mut columns = Vec::with_capacity(places.len());
@@ -346,6 +387,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
     let who = format!("a batch of `{}`", file.window.label());
     let mut held = task.budget.reserve(&who, 0)?;
     let mut left = task.limit.unwrap_or(u64::MAX);
+    let own = SharedWays::default();
     while left > 0 {
         let Some((end, records)) = file.block(&task.budget, left)? else {
             break;
@@ -358,10 +400,13 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
             dialect: &dialect,
         };
         for ((column, place), field) in columns.iter_mut().zip(&places).zip(task.file_schema.fields()) {
-            let strict = task.options.declared(field.name()).is_none();
-            if let Err(bad) = column.append(block, *place, strict) {
+            let rule = match task.options.declared(field.name()) {
+                Some(_) => Rule::Declared,
+                None => Rule::Written(task.ways.get(field.name()).unwrap_or(&own)),
+            };
+            if let Err(bad) = column.append(block, *place, rule) {
                 let at = file.cells[bad * file.names.len() + place].start as usize;
-                return Err(unfit(&file, at, bad, field, strict));
+                return Err(unfit(&file, at, bad, field, rule.is_inferred()));
             }
         }
         (rows, weight) = (
@@ -375,7 +420,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         if weight >= target {
             held.resize(&who, 0)?;
             if !sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)? {
-                return Ok(());
+                return Ok(false);
             }
             (rows, weight) = (0, 0);
         }
@@ -384,10 +429,10 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         file.window.verify()?;
     }
     drop(held);
-    if rows > 0 {
-        sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)?;
+    if rows == 0 {
+        return Ok(true);
     }
-    Ok(())
+    sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)
 }
 
 /// An upper bound of what the block adds to text columns.
@@ -416,7 +461,7 @@ fn unfit(file: &File<'_>, at: usize, bad: usize, field: &arrow::datatypes::Field
         render_type(field.data_type()),
     );
     let origin = if strict {
-        "The type was inferred from the beginning of the data"
+        "The type was inferred from the beginning of the data and would not give this value back as it is written"
     } else {
         "The type is declared under `columns:`"
     };

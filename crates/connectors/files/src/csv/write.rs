@@ -1,6 +1,7 @@
 //! Writes delimited text (RFC 4180) so that reading it gives back the same values.
 //!
-//! Quotes only where needed; NULL is the empty cell without quotes (or the `nulls` text), the empty text is `""`.
+//! Quotes only where needed; NULL is the empty cell without quotes (or the `nulls` text), the empty text is `""`, and
+//! a value that looks like NULL stands in quotes.
 //! Numbers in full, floats in their shortest exact form, times in ISO, bytes as `\x` and hex, nested values as JSON.
 
 use std::fs::File;
@@ -21,6 +22,7 @@ pub(crate) struct DelimitedFile {
     out: Packed,
     delimiter: u8,
     null: Vec<u8>,
+    markers: Vec<Vec<u8>>,
     special: [bool; 256],
 }
 
@@ -28,13 +30,19 @@ impl DelimitedFile {
     /// Begins a file with its header.
     pub(crate) fn new(out: Packed, schema: &SchemaRef, options: &WriteOptions) -> Result<Self> {
         let mut special = [false; 256];
-        for byte in [options.delimiter, b'"', b'\n', b'\r'] {
+        let comment = options.comment;
+        for byte in [options.delimiter, b'"', b'\n', b'\r'].into_iter().chain(comment) {
             special[usize::from(byte)] = true;
         }
         let mut file = DelimitedFile {
             out,
             delimiter: options.delimiter,
             null: options.null.clone().into_bytes(),
+            markers: options
+                .markers
+                .iter()
+                .map(|text| text.clone().into_bytes())
+                .collect(),
             special,
         };
         if options.header {
@@ -53,8 +61,9 @@ impl DelimitedFile {
 
     /// A text cell: in quotes where it would be read as something else.
     fn text(&self, text: &[u8], line: &mut Vec<u8>) {
-        let plain =
-            !text.is_empty() && text != self.null && !text.iter().any(|b| self.special[usize::from(*b)]);
+        let plain = !text.is_empty()
+            && !self.markers.iter().any(|marker| marker == text)
+            && !text.iter().any(|b| self.special[usize::from(*b)]);
         if plain {
             line.extend_from_slice(text);
             return;

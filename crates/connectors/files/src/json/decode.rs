@@ -12,7 +12,7 @@ use synqx_model::{Error, Result};
 use synqx_sdk::annotation::is_json;
 
 use super::objects::{Items, Pairs, Plain, Sort, sort};
-use crate::csv::cells::{Block, Column};
+use crate::csv::cells::{Block, Column, Rule};
 use crate::csv::dialect::Dialect;
 use crate::csv::split::{Cell, Form};
 
@@ -198,8 +198,9 @@ impl Values {
                     width: 1,
                     dialect,
                 };
+                let rule = if self.strict { Rule::Value } else { Rule::Declared };
                 column
-                    .append(block, 0, self.strict)
+                    .append(block, 0, rule)
                     .map_err(|row| Failed::Unfit(Unfit::At(row)))?;
                 text.clear();
                 cells.clear();

@@ -1,7 +1,7 @@
 //! Finds the columns of JSON objects and their types, in the order they appear.
 //!
-//! Objects become structures, arrays lists, values of several kinds text that holds the JSON. Numbers follow the
-//! rules of `csv::infer`; texts stay text, because JSON says that they are. A missing key is NULL.
+//! Objects become structures, arrays lists, values of several kinds text that holds the JSON. Numbers keep their
+//! value (`csv::infer`); texts stay text, because JSON says that they are. A missing key is NULL.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ impl Seen {
         let data_type = if self.boolean {
             DataType::Boolean
         } else if let Some(numbers) = &self.numbers {
-            let (data_type, note) = numbers.decide();
+            let (data_type, note) = numbers.decide_values();
             notes.extend(note.map(|note| format!("column `{name}` {note}")));
             data_type
         } else if let Some(items) = &self.items {

@@ -1,7 +1,8 @@
 //! Finds the objects of a file and takes them apart: keys with their values as they stand there.
 //!
 //! JSON lines are cut at line ends, so a damaged line is named exactly. Other JSON may be one array of objects or
-//! objects one after another. Values stay text: a number is never turned into a float on the way.
+//! objects one after another; an array must be closed, because one that is not lost its end on the way. Values stay
+//! text: a number is never turned into a float.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,14 +15,30 @@ use synqx_sdk::Budget;
 
 use crate::window::Window;
 
+/// Where between the objects of a JSON file the window begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Nothing was seen yet.
+    Start,
+    /// After an object that is in no array.
+    Loose,
+    /// After the `[` of the array.
+    Opened,
+    /// After an object of the array.
+    Item,
+    /// After a comma of the array.
+    Comma,
+    /// After the `]` of the array.
+    Closed,
+}
+
 /// The objects of a file.
 pub(crate) struct Objects {
     pub(crate) window: Window,
     lines: bool,
     /// Objects found so far.
     pub(crate) row: u64,
-    array: bool,
-    begun: bool,
+    at: At,
 }
 
 impl Objects {
@@ -31,8 +48,7 @@ impl Objects {
             window,
             lines,
             row: 0,
-            array: false,
-            begun: false,
+            at: At::Start,
         }
     }
 
@@ -47,10 +63,11 @@ impl Objects {
                     return Ok(Some((start, end)));
                 }
                 None if self.window.is_last() => {
-                    if self.window.bytes().iter().all(u8::is_ascii_whitespace) {
-                        return Ok(None);
-                    }
-                    return Err(self.broken("the object that begins here is cut short"));
+                    return match self.window.bytes().iter().all(u8::is_ascii_whitespace) {
+                        false => Err(self.broken("the object that begins here is cut short")),
+                        true if matches!(self.at, At::Opened | At::Item | At::Comma) => Err(self.unclosed()),
+                        true => Ok(None),
+                    };
                 }
                 None => self.more(budget)?,
             }
@@ -73,16 +90,39 @@ impl Objects {
     fn value(&mut self) -> Result<Option<(usize, usize)>> {
         let bytes = self.window.bytes();
         let space = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        match bytes.get(space) {
-            None => Ok((space > 0).then_some((space, space))),
-            Some(b'{') => Ok(object_end(&bytes[space..]).map(|length| (space, space + length))),
-            Some(b'[') if !self.begun => {
-                (self.array, self.begun) = (true, true);
-                Ok(Some((space + 1, space + 1)))
-            }
-            Some(b',' | b']') if self.array => Ok(Some((space + 1, space + 1))),
-            Some(_) => Err(self.broken("an object was expected here")),
+        let (next, why) = match (self.at, bytes.get(space)) {
+            (_, None) => return Ok((space > 0).then_some((space, space))),
+            (At::Start | At::Loose, Some(b'{')) => (At::Loose, ""),
+            (At::Opened | At::Comma, Some(b'{')) => (At::Item, ""),
+            (At::Start, Some(b'[')) => (At::Opened, ""),
+            (At::Item, Some(b',')) => (At::Comma, ""),
+            (At::Opened | At::Item, Some(b']')) => (At::Closed, ""),
+            (At::Closed, _) => (At::Closed, "text follows the end of the array"),
+            (At::Item, _) => (At::Item, "a comma or the end of the array was expected after it"),
+            (at, _) => (at, "an object was expected here"),
+        };
+        if !why.is_empty() {
+            return Err(self.broken(why));
         }
+        let found = match next {
+            At::Loose | At::Item => object_end(&bytes[space..]).map(|length| (space, space + length)),
+            _ => Some((space + 1, space + 1)),
+        };
+        if found.is_some() {
+            self.at = next;
+        }
+        Ok(found)
+    }
+
+    /// The error for an array without its end.
+    fn unclosed(&self) -> Error {
+        let label = self.window.label();
+        Error::new(
+            Code::E0210,
+            format!("`{label}` is cut short: its array is never closed"),
+        )
+        .with_detail(format!("The file ends after object {}, without `]`.", self.row))
+        .with_hint("fetch the file again; compare its size with the original")
     }
 
     fn more(&mut self, budget: &Budget) -> Result<()> {

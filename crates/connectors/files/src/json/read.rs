@@ -36,8 +36,8 @@ struct Table<'a> {
     begin: (u64, u64),
 }
 
-/// Reads a file and sends its batches.
-pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
+/// Reads a file and sends its batches. `false` when nobody listens any more.
+pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<bool> {
     let window = Window::new(Text::new(opened, UTF_8)?, &task.budget)?;
     let mut objects = Objects::new(window, task.format == Format::Jsonl);
     let fields = task.file_schema.fields();
@@ -78,7 +78,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         if bytes >= task.budget.batch_target() {
             held.resize(&who, 0)?;
             if !sender.send(task.complete(table.batch(&objects)?)?)? {
-                return Ok(());
+                return Ok(false);
             }
             table.begin = (objects.window.line(), objects.row);
         }
@@ -87,10 +87,10 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         objects.window.verify()?;
     }
     drop(held);
-    if table.rows > 0 {
-        sender.send(task.complete(table.batch(&objects)?)?)?;
+    if table.rows == 0 {
+        return Ok(true);
     }
-    Ok(())
+    sender.send(task.complete(table.batch(&objects)?)?)
 }
 
 impl Table<'_> {

@@ -1,7 +1,8 @@
 //! Compares predicates with the statistics of row groups: a group that cannot hold a row that passes is skipped.
 //!
 //! Only integers, dates, timestamps, decimals and text are compared; floats are not, because of NaN. Whatever is
-//! unknown keeps the group. The engine applies every predicate again, so this is only ever a superset.
+//! unknown keeps the group, and so do statistics of old writers, which compared bytes as signed numbers. The engine
+//! applies every predicate again, so this is only ever a superset.
 
 use std::cmp::Ordering;
 
@@ -9,6 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Schema, TimeUnit, UInt64Type};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::basic::{ColumnOrder, SortOrder, Type as Physical};
 use synqx_sdk::{Acceptance, Comparison, Literal, Predicate};
 
 /// What statistics can do for a predicate.
@@ -83,7 +85,7 @@ fn impossible(metadata: &ArrowReaderMetadata, predicate: &Predicate) -> Option<V
         Predicate::Compare { column, op, literal } => {
             let range = Range::of(metadata, column)?;
             Some(
-                (0..range.groups)
+                (0..range.sound.len())
                     .map(|group| range.excludes(group, *op, literal))
                     .collect(),
             )
@@ -99,7 +101,7 @@ fn impossible(metadata: &ArrowReaderMetadata, predicate: &Predicate) -> Option<V
                     .iter()
                     .all(|literal| range.excludes(group, Comparison::Eq, literal))
             };
-            Some((0..range.groups).map(none).collect())
+            Some((0..range.sound.len()).map(none).collect())
         }
         Predicate::IsNull { column, negated } => {
             let nulls = converter(metadata, column)?
@@ -149,7 +151,8 @@ fn converter<'a>(metadata: &'a ArrowReaderMetadata, column: &'a str) -> Option<S
 
 /// The least and the greatest value of a column in every row group.
 struct Range {
-    groups: usize,
+    /// For each row group whether its statistics were made in the order that values have.
+    sound: Vec<bool>,
     least: ArrayRef,
     greatest: ArrayRef,
 }
@@ -163,13 +166,16 @@ impl Range {
             converter.row_group_maxes(groups).ok()?,
         );
         Some(Range {
-            groups: groups.len(),
+            sound: sound(metadata, converter.parquet_column_index()?),
             least,
             greatest,
         })
     }
 
     fn excludes(&self, group: usize, op: Comparison, literal: &Literal) -> bool {
+        if !self.sound[group] {
+            return false;
+        }
         let least = compare(&self.least, group, literal);
         let greatest = compare(&self.greatest, group, literal);
         let is =
@@ -183,6 +189,26 @@ impl Range {
             Comparison::GtEq => is(greatest, &[Ordering::Less]),
         }
     }
+}
+
+/// For each row group whether the least and the greatest value of a leaf can be believed. Statistics in the fields
+/// `min` and `max`, and any without a column order, were made by comparing signed bytes or signed numbers
+/// (parquet.thrift, `Statistics` and `ColumnOrder`): they are right for signed numbers alone.
+fn sound(metadata: &ArrowReaderMetadata, leaf: usize) -> Vec<bool> {
+    let column = metadata.parquet_schema().column(leaf);
+    let numbers = matches!(column.physical_type(), Physical::INT32 | Physical::INT64);
+    let signed = numbers && column.sort_order() == SortOrder::SIGNED;
+    let ordered = matches!(
+        metadata.metadata().file_metadata().column_order(leaf),
+        ColumnOrder::TYPE_DEFINED_ORDER(_)
+    );
+    let groups = metadata.metadata().row_groups().iter();
+    groups
+        .map(|group| {
+            let statistics = group.column(leaf).statistics();
+            signed || (ordered && statistics.is_none_or(|s| !s.is_min_max_deprecated()))
+        })
+        .collect()
 }
 
 /// A statistic against a constant; `None` when it is unknown or of another kind.

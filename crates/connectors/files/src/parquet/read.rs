@@ -128,23 +128,24 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Ranges of row groups for about `parallel` partitions over `files` files.
-    pub(crate) fn ranges(&self, parallel: usize, files: usize) -> Vec<Vec<usize>> {
+    /// Ranges of row groups, with their bytes, for about `parallel` partitions over `files` files.
+    pub(crate) fn ranges(&self, parallel: usize, files: usize) -> Vec<(Vec<usize>, u64)> {
         let per_file = parallel.div_ceil(files.max(1)).max(1) as i64;
         let total: i64 = self.kept.iter().map(|(_, bytes)| *bytes).sum();
         let target = (total / per_file).max(PARTITION.min(total));
         let mut ranges = Vec::new();
-        let (mut range, mut size) = (Vec::new(), 0);
+        let (mut range, mut size) = (Vec::new(), 0i64);
+        let bytes_of = |size: i64| u64::try_from(size).unwrap_or(0);
         for (group, bytes) in &self.kept {
             if !range.is_empty() && size + bytes > target {
-                ranges.push(std::mem::take(&mut range));
+                ranges.push((std::mem::take(&mut range), bytes_of(size)));
                 size = 0;
             }
             range.push(*group);
             size += bytes;
         }
         if !range.is_empty() {
-            ranges.push(range);
+            ranges.push((range, bytes_of(size)));
         }
         ranges
     }
@@ -171,8 +172,8 @@ pub(crate) fn layout(task: &FileTask, predicates: &[Predicate]) -> Result<Layout
     })
 }
 
-/// Reads row groups and sends their batches.
-pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<()> {
+/// Reads row groups and sends their batches. `false` when nobody listens any more.
+pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<bool> {
     let plain = footer(&opened)?;
     let house = house_schema(&plain);
     let viewed = ArrowReaderOptions::new().with_schema(house);
@@ -198,7 +199,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
         held.resize(&who, reading.held)?;
         for portion in &reading.portions {
             if left == 0 {
-                return Ok(());
+                return Ok(true);
             }
             for batch in batches(&opened, &metadata, &roots, (group, *portion, left))? {
                 let batch = batch.map_err(|cause| broken(&opened, &cause))?;
@@ -206,12 +207,12 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<(
                 let batch = conform(task, &batch)?;
                 refuse_large(task, &batch, &metadata, &reading.suspects)?;
                 if !sender.send(task.complete(batch)?)? {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
     }
-    opened.verify()
+    opened.verify().map(|()| true)
 }
 
 /// Decodes a portion of a row group, `left` rows at most.

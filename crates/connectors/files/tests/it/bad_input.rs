@@ -180,3 +180,25 @@ async fn a_file_that_changes_while_it_is_read_is_refused() {
     let error = source.open(&scan, &plan).await.err().expect("changed");
     assert_eq!(error.code(), Code::E0215);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_one_column_more_or_less_names_that_column() {
+    let bench = Bench::new();
+    bench.file("more/1.csv", "a,b\n1,2\n");
+    bench.file("more/2.csv", "a,b,c\n1,2,3\n");
+    let error = failure(&bench, "more/", none()).await;
+    assert_eq!(error.code(), Code::E0206);
+    let detail = error.detail().expect("a detail");
+    assert!(
+        detail.contains("`c`") && !detail.contains("`a`") && !detail.contains("`b`"),
+        "{detail}"
+    );
+    bench.file("less/1.csv", "a,b,c\n1,2,3\n");
+    bench.file("less/2.csv", "c,a\n1,2\n");
+    let error = failure(&bench, "less/", none()).await;
+    let detail = error.detail().expect("a detail");
+    assert!(
+        detail.contains("lacks `b`") && !detail.contains("`a`") && !detail.contains("`c`"),
+        "{detail}"
+    );
+}

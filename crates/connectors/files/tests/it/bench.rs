@@ -26,6 +26,8 @@ pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     pub(crate) budget: Budget,
     pub(crate) probe: Arc<dyn Probe>,
+    /// The connection's defaults for CSV.
+    pub(crate) csv: Value,
 }
 
 impl Bench {
@@ -34,6 +36,7 @@ impl Bench {
             dir: tempfile::tempdir().expect("a folder"),
             budget: Budget::new(Budget::DEFAULT),
             probe: Arc::new(Quiet),
+            csv: none(),
         }
     }
 
@@ -65,8 +68,8 @@ impl Bench {
         let mut env = Env::standalone("files", role, self.dir.path());
         env.budget = self.budget.clone();
         env.probe = self.probe.clone();
-        let config: Config =
-            serde_json::from_value(serde_json::json!({ "path": "." })).expect("a configuration");
+        let config: Config = serde_json::from_value(serde_json::json!({ "path": ".", "csv": self.csv }))
+            .expect("a configuration");
         LocalFile.open(config, env).expect("opens")
     }
 

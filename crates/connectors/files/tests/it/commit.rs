@@ -216,6 +216,54 @@ async fn files_that_were_there_are_adopted_and_never_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_of_another_format_are_never_hidden_by_a_first_manifest() {
+    let bench = Bench::new();
+    bench.file("out/x.csv", "n,t\n1,x\n");
+    for mode in [WriteMode::Append, WriteMode::Replace] {
+        let error = bench
+            .write("out/", mode, none(), &rows(5..6))
+            .await
+            .expect_err("refused");
+        assert_eq!(error.code(), Code::E0310);
+        assert!(error.detail().is_some_and(|d| d.contains("`x.csv`")), "{error:?}");
+        assert_eq!(bench.names("out"), ["x.csv"], "nothing is made");
+    }
+    bench.file("out/note.txt", "no data");
+    std::fs::remove_file(bench.dir.path().join("out/x.csv")).expect("removes");
+    bench
+        .write("out/", WriteMode::Append, none(), &rows(5..6))
+        .await
+        .expect("appends");
+    bench.file("out/y.csv", "n,t\n1,x\n");
+    for mode in [WriteMode::Append, WriteMode::Replace] {
+        bench
+            .write("out/", mode, none(), &rows(6..7))
+            .await
+            .expect("the manifest is there already");
+    }
+    assert_eq!(bench.read("out/", none()).await.expect("reads").num_rows(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_a_common_column_are_refused() {
+    let bench = Bench::new();
+    bench
+        .write("out/", WriteMode::Append, none(), &rows(0..1))
+        .await
+        .expect("appends");
+    let other = batch(vec![("z", Arc::new(Int64Array::from(vec![7])))]);
+    let mut target = bench.target("out/", WriteMode::Append, &other);
+    target.policy = SchemaPolicy::Ignore;
+    let error = bench.load(&target, &other).await.expect_err("refused");
+    assert_eq!(error.code(), Code::E0405);
+    assert!(
+        error.detail().is_some_and(|d| d.contains("no column in common")),
+        "{error:?}"
+    );
+    assert_eq!(bench.read("out/", none()).await.expect("reads").num_rows(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_columns_are_listed_added_or_left_out() {
     let bench = Bench::new();
     bench
@@ -307,4 +355,113 @@ async fn a_replace_with_no_rows_keeps_the_columns() {
         let seen = bench.read(asset, none()).await.expect("reads");
         assert_eq!((seen.num_rows(), seen.num_columns()), (0, 2), "{asset}");
     }
+}
+
+/// What a restart of the run finds on record, and the rows that are there.
+async fn found(bench: &Bench, target: &synqx_sdk::Target) -> (bool, Vec<String>) {
+    let connection = bench.connection(synqx_sdk::Role::Destination);
+    let destination = connection.destination().expect("a destination");
+    let known = destination
+        .committed(&target.asset, &target.stream)
+        .await
+        .expect("looks");
+    let prepared = destination.prepare(target, false).await.expect("prepares");
+    let load = destination
+        .begin(target, &prepared, FenceClaim::Next)
+        .await
+        .expect("begins");
+    assert_eq!(load.committed(), known.as_ref());
+    let again = destination
+        .committed(&target.asset, &target.stream)
+        .await
+        .expect("looks");
+    assert_eq!(again, known, "what was recognised stays on record");
+    let done = load.committed().is_some_and(|c| c.run == target.run);
+    let seen = bench.read(&target.asset, none()).await.expect("reads");
+    (done, shown(&seen, "n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_renamed_but_not_recorded_is_recognised() {
+    for (effect, moment, published) in [
+        (Effect::Publish, Moment::Before, false),
+        (Effect::Publish, Moment::After, true),
+        (Effect::Record, Moment::Before, true),
+        (Effect::Record, Moment::After, true),
+    ] {
+        let mut bench = Bench::new();
+        bench.file("t.csv", "n,t\n1,row 1\n");
+        let target = bench.target("t.csv", WriteMode::Replace, &rows(2..3));
+        bench.probe = Arc::new(Fails {
+            effect,
+            moment,
+            reached: AtomicUsize::new(0),
+        });
+        bench
+            .load(&target, &rows(2..3))
+            .await
+            .expect_err("the process is gone");
+        bench.probe = Arc::new(Quiet);
+        let rows = vec![if published { "2" } else { "1" }.to_owned()];
+        assert_eq!(
+            found(&bench, &target).await,
+            (published, rows),
+            "{effect:?} {moment:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_that_was_noted_and_did_not_happen_is_no_commit() {
+    let mut bench = Bench::new();
+    bench.file("t.csv", "n,t\n1,row 1\n");
+    let target = bench.target("t.csv", WriteMode::Replace, &rows(2..3));
+    bench.probe = Arc::new(Fails {
+        effect: Effect::Publish,
+        moment: Moment::After,
+        reached: AtomicUsize::new(0),
+    });
+    bench
+        .load(&target, &rows(2..3))
+        .await
+        .expect_err("the process is gone");
+    bench.probe = Arc::new(Quiet);
+    assert!(bench.text(".t.csv.synqx.json").contains("pending"));
+    // The same text in another file, as if the rename had never been reached.
+    bench.file("old.csv", bench.text("t.csv"));
+    std::fs::rename(bench.dir.path().join("old.csv"), bench.dir.path().join("t.csv")).expect("renames");
+    assert_eq!(found(&bench, &target).await, (false, vec!["2".to_owned()]));
+    bench.load(&target, &rows(3..4)).await.expect("the restart");
+    assert_eq!(found(&bench, &target).await, (true, vec!["3".to_owned()]));
+    assert!(!bench.text(".t.csv.synqx.json").contains("pending"));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_file_keeps_its_mode_and_a_link_stays_a_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let bench = Bench::new();
+    let path = |name: &str| bench.dir.path().join(name);
+    bench.file("real/data.csv", "n,t\n1,x\n");
+    std::fs::set_permissions(path("real/data.csv"), PermissionsExt::from_mode(0o640)).expect("sets");
+    symlink("real/data.csv", path("t.csv")).expect("links");
+    symlink("t.csv", path("u.csv")).expect("links");
+    symlink("real/new.csv", path("v.csv")).expect("links");
+    for (name, real) in [("t.csv", "data.csv"), ("u.csv", "data.csv"), ("v.csv", "new.csv")] {
+        bench
+            .write(name, WriteMode::Replace, none(), &rows(5..6))
+            .await
+            .expect("writes");
+        assert!(
+            std::fs::symlink_metadata(path(name)).expect("there").is_symlink(),
+            "{name}"
+        );
+        assert_eq!(bench.text(&format!("real/{real}")), "n,t\n5,row 5\n");
+    }
+    let mode = std::fs::metadata(path("real/data.csv"))
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    no_staging(&bench, "real");
 }

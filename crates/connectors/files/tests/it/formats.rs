@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::*;
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
+use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 use serde_json::json;
 use synqx_model::Code;
@@ -319,6 +321,100 @@ async fn statistics_skip_row_groups_and_lose_no_row() {
     assert_eq!(some.num_rows(), 0);
 }
 
+/// The file with statistics as parquet-mr wrote them before 1.10: in `min` and `max`, by signed bytes.
+fn with_old_statistics(path: &std::path::Path, columns: Vec<Statistics>) {
+    let bytes = bytes::Bytes::from(std::fs::read(path).expect("the file"));
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&bytes)
+        .expect("a footer");
+    let group = metadata.row_group(0).clone();
+    let chunks = group.columns().iter().zip(columns).map(|(chunk, old)| {
+        let chunk = chunk.clone().into_builder().set_statistics(old);
+        chunk
+            .set_column_index_offset(None)
+            .set_offset_index_offset(None)
+            .build()
+            .expect("a chunk")
+    });
+    let group = group.clone().into_builder().set_column_metadata(chunks.collect());
+    let changed = metadata
+        .into_builder()
+        .set_row_groups(vec![group.build().expect("a group")])
+        .build();
+    let footer = u32::from_le_bytes(
+        bytes[bytes.len() - 8..bytes.len() - 4]
+            .try_into()
+            .expect("4 bytes"),
+    );
+    let mut out = bytes[..bytes.len() - 8 - footer as usize].to_vec();
+    ParquetMetaDataWriter::new(&mut out, &changed)
+        .finish()
+        .expect("a footer");
+    std::fs::write(path, out).expect("writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_in_signed_order_skip_only_signed_numbers() {
+    let bench = Bench::new();
+    let decimals = Decimal128Array::from(vec![1, 2, -3]).with_precision_and_scale(38, 0);
+    let rows = batch(vec![
+        (
+            "t",
+            Arc::new(StringViewArray::from(vec!["a", "b", "é"])) as ArrayRef,
+        ),
+        ("u", Arc::new(UInt64Array::from(vec![1, 2, u64::MAX]))),
+        ("d", Arc::new(decimals.expect("fits"))),
+        ("n", Arc::new(Int64Array::from(vec![1, 2, -3]))),
+    ]);
+    bench
+        .write("t.parquet", WriteMode::Replace, none(), &rows)
+        .await
+        .expect("writes");
+    let text = |t: &str| Some(t.as_bytes().into());
+    // As unsigned bytes -3 is the greatest decimal, which is what some writers said.
+    let decimal = |n: i128| Some(n.to_be_bytes().to_vec().into());
+    with_old_statistics(
+        &bench.dir.path().join("t.parquet"),
+        vec![
+            Statistics::byte_array(text("é"), text("b"), None, Some(0), true),
+            Statistics::int64(Some(-1), Some(2), None, Some(0), true),
+            Statistics::fixed_len_byte_array(decimal(1), decimal(-3), None, Some(0), true),
+            Statistics::int64(Some(-3), Some(2), None, Some(0), true),
+        ],
+    );
+    let equal = |column: &str, literal| Predicate::Compare {
+        column: column.into(),
+        op: Comparison::Eq,
+        literal,
+    };
+    for (column, literal) in [
+        ("t", Literal::Text("é".into())),
+        ("t", Literal::Text("a".into())),
+        ("u", Literal::Decimal(u64::MAX.into(), 0)),
+        ("u", Literal::Int(1)),
+        ("d", Literal::Int(-3)),
+        ("d", Literal::Int(2)),
+        ("n", Literal::Int(2)),
+    ] {
+        let predicate = equal(column, literal.clone());
+        let (seen, _) = bench
+            .scan("t.parquet", none(), None, vec![predicate])
+            .await
+            .expect("reads");
+        assert_eq!(seen.num_rows(), 3, "{column} {literal:?}: the row group holds it");
+    }
+    let beyond = equal("n", Literal::Int(3));
+    let (seen, _) = bench
+        .scan("t.parquet", none(), None, vec![beyond])
+        .await
+        .expect("reads");
+    assert_eq!(
+        seen.num_rows(),
+        0,
+        "signed numbers are in order in old statistics too"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn csv_says_what_it_is_told() {
     let bench = Bench::new();
@@ -356,6 +452,66 @@ async fn csv_says_what_it_is_told() {
         bench.text("t.tsv"),
         "NA\tNA\tNA\n\"\"\t1e300\t1970-01-01T00:00:00Z\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_like_null_returns_through_the_same_connection() {
+    let mut bench = Bench::new();
+    let rows = batch(vec![
+        (
+            "t",
+            Arc::new(StringViewArray::from(vec![
+                Some("NA"),
+                None,
+                Some(""),
+                Some("-999"),
+            ])) as ArrayRef,
+        ),
+        (
+            "n",
+            Arc::new(Int64Array::from(vec![Some(-999), None, Some(5), Some(6)])),
+        ),
+    ]);
+    for nulls in [
+        json!(["NA"]),
+        json!(["NA", ""]),
+        json!(["-999", "NA"]),
+        json!([""]),
+    ] {
+        bench.csv = json!({ "nulls": nulls, "comment": "#" });
+        for name in ["t.csv", "t.tsv"] {
+            bench
+                .write(name, WriteMode::Replace, none(), &rows)
+                .await
+                .expect("writes");
+            let back = bench.read(name, none()).await.expect("reads");
+            assert_eq!(back.columns(), rows.columns(), "{nulls}: {}", bench.text(name));
+        }
+    }
+    bench.csv = json!({ "nulls": ["NA", ""] });
+    bench
+        .write("t.csv", WriteMode::Replace, none(), &rows)
+        .await
+        .expect("writes");
+    assert_eq!(bench.text("t.csv"), "t,n\n\"NA\",-999\nNA,NA\n\"\",5\n-999,6\n");
+    bench.file("q.csv", "n\n\"7\"\n\"\"\n");
+    let declared = json!({ "columns": { "n": "bigint" } });
+    assert_eq!(
+        shown(&bench.read("q.csv", declared).await.expect("reads"), "n"),
+        ["7", "∅"]
+    );
+    for nulls in [json!([]), json!(["a,b"])] {
+        bench.csv = json!({ "nulls": nulls });
+        let error = bench
+            .write("t.csv", WriteMode::Replace, none(), &rows)
+            .await
+            .expect_err("refused");
+        assert!(error.code() == Code::E0103 && error.hint().is_some(), "{error:?}");
+        bench
+            .write("t.parquet", WriteMode::Replace, none(), &rows)
+            .await
+            .expect("has no markers");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,3 +109,38 @@ async fn nested_values_return_from_json_lines() {
         .expect("writes");
     assert_eq!(bench.text("u.jsonl"), text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_ends_where_it_is_closed_and_the_file_with_it() {
+    let bench = Bench::new();
+    for text in [
+        "[{\"a\":1},{\"a\":2}",
+        "[{\"a\":1},{\"a\":2},",
+        "[{\"a\":1}\n",
+        "[",
+        "[{\"a\":1}] {\"a\":2}",
+        "[{\"a\":1}]]",
+        "[{\"a\":1}] x",
+        "[{\"a\":1} {\"a\":2}]",
+        "[{\"a\":1},,{\"a\":2}]",
+        "[{\"a\":1},]",
+        "{\"a\":1} [{\"a\":2}]",
+    ] {
+        bench.file("t.json", text);
+        let error = failure(&bench, "t.json", json!({ "columns": { "a": "bigint" } })).await;
+        assert_eq!(error.code(), Code::E0210, "{text}");
+        assert!(error.message().contains("`t.json`"), "{error:?}");
+    }
+    for text in ["[{\"a\":1},{\"a\":2}]\n \n", " [ {\"a\":1} , {\"a\":2} ] "] {
+        bench.file("t.json", text);
+        assert_eq!(
+            shown(&bench.read("t.json", none()).await.expect(text), "a"),
+            ["1", "2"]
+        );
+    }
+    bench.file("t.json", "[ ]\n");
+    let empty = bench
+        .read("t.json", json!({ "columns": { "a": "bigint" } }))
+        .await;
+    assert_eq!(empty.expect("reads").num_rows(), 0);
+}
