@@ -12,6 +12,7 @@
 
 mod conformance;
 mod database;
+mod facts;
 mod pool;
 mod reading;
 mod round_trip;
