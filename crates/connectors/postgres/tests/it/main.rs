@@ -13,6 +13,7 @@
 mod conformance;
 mod database;
 mod facts;
+mod guarding;
 mod pool;
 mod reading;
 mod round_trip;
