@@ -38,7 +38,8 @@ pub(crate) struct Stored {
     pub(crate) notes: Vec<String>,
 }
 
-type Targets<'a> = BTreeMap<String, (Arc<dyn Connection>, &'a LoadSpec)>;
+type Reached<'a> = (Arc<dyn Connection>, &'a LoadSpec);
+type Targets<'a> = BTreeMap<String, Reached<'a>>;
 
 /// Gives every incremental extract its range. Errors: `E0103`, `E0401`, `E0402`, `E0502`, `E0507`, `E02xx`, `E03xx`.
 pub(crate) async fn narrow(
@@ -111,7 +112,7 @@ struct One<'a> {
     node: &'a str,
     extract: &'a Extract,
     column: &'a str,
-    loads: Vec<(&'a str, &'a (Arc<dyn Connection>, &'a LoadSpec))>,
+    loads: Vec<(&'a str, &'a Reached<'a>)>,
     /// Every load can take a row twice.
     idempotent: bool,
 }

@@ -23,7 +23,10 @@ pub(crate) struct Column {
     /// `format_type`, schema-qualified unless built in.
     pub(crate) native: String,
     pub(crate) kind: Kind,
+    /// Rows that are written must have a value.
     pub(crate) not_null: bool,
+    /// No row that is stored can be NULL: somebody has checked them all.
+    pub(crate) never_null: bool,
     /// `a` always, `d` by default, empty.
     pub(crate) identity: String,
     pub(crate) generated: bool,
@@ -168,12 +171,22 @@ const RELATION: &str = "SELECT c.oid, c.relkind::text, c.reltuples::float8, \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
+/// Text order is bytewise under libc's C and the built-in provider; ICU's is not, whatever `datcollate` says (encodings
+/// 0, 6 and 8 are SQL_ASCII, UTF8 and LATIN1). `attnotnull` is a claim of foreign tables, holds for future rows only
+/// under a NOT VALID constraint, and does not bind tables that inherit.
 const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
      a.attidentity::text, a.attgenerated::text <> '', a.atthasdef, pg_catalog.col_description(a.attrelid, a.attnum), \
      CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation \
        THEN pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname) END, \
      coalesce(co.collisdeterministic, true), \
-     coalesce(CASE WHEN co.collname = 'default' THEN d.datcollate IN ('C', 'POSIX') ELSE co.collname IN ('C', 'POSIX', 'ucs_basic') END, false) \
+     coalesce(d.encoding IN (0, 6, 8) AND CASE \
+       WHEN co.collprovider <> 'd' THEN co.collprovider = 'b' OR (co.collprovider = 'c' AND co.collcollate IN ('C', 'POSIX')) \
+       ELSE CASE coalesce(pg_catalog.to_jsonb(d) ->> 'datlocprovider', 'c') WHEN 'b' THEN true WHEN 'c' THEN d.datcollate IN ('C', 'POSIX') ELSE false END \
+       END, false), \
+     a.attnotnull AND NOT EXISTS (WITH RECURSIVE tree(oid) AS (SELECT a.attrelid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
+       SELECT FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid JOIN pg_catalog.pg_attribute b ON b.attrelid = x.oid AND b.attname = a.attname \
+       WHERE x.relkind = 'f' OR NOT b.attnotnull OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = x.oid AND k.contype = 'n' \
+         AND NOT k.convalidated AND b.attnum = ANY (k.conkey))) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace \
      JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \
@@ -248,6 +261,7 @@ pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> R
                 deterministic: row.get::<_, bool>(10) && !types.is_citext(type_oid),
                 bytewise: row.get::<_, bool>(11) && !types.is_citext(type_oid),
                 plain: !types.is_domain(type_oid),
+                never_null: row.get(12),
             }
         })
         .collect())
@@ -290,6 +304,7 @@ pub(crate) async fn fetch_query_columns(
             native: native.get(0),
             kind: types.kind(oid, typmod),
             not_null: false,
+            never_null: false,
             identity: String::new(),
             generated: false,
             has_default: false,
@@ -311,7 +326,7 @@ pub(crate) fn trim_query(query: &str) -> &str {
 pub(crate) fn field_of(column: &Column) -> Field {
     let mut field = column
         .kind
-        .mark(Field::new(&column.name, column.kind.arrow(), !column.not_null));
+        .mark(Field::new(&column.name, column.kind.arrow(), !column.never_null));
     field = annotation::annotate(field, annotation::SYSTEM, SYSTEM);
     field = annotation::annotate(field, annotation::NATIVE, column.native.clone());
     if let Some(collation) = &column.collation {
@@ -362,7 +377,7 @@ pub(crate) fn table_schema(relation: &Relation, identity: String) -> Result<Tabl
     let through_text: Vec<&str> = relation
         .columns
         .iter()
-        .filter(|c| c.kind == Kind::Other)
+        .filter(|c| matches!(c.kind, Kind::Other | Kind::Inet))
         .map(|c| c.name.as_str())
         .collect();
     if !through_text.is_empty() {

@@ -105,7 +105,7 @@ impl Builder {
                 ),
                 _ => Builder::NumericText(StringViewBuilder::new(), String::new()),
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Other => {
+            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Inet | Kind::Other => {
                 Builder::Text(StringViewBuilder::new())
             }
             Kind::Jsonb => Builder::Jsonb(StringViewBuilder::new()),

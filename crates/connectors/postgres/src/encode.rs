@@ -71,6 +71,8 @@ pub(crate) struct Encoder {
     place: String,
     /// Bytes so far.
     pub(crate) bytes: u64,
+    /// Rows encoded.
+    pub(crate) rows: u64,
 }
 
 impl Encoder {
@@ -82,6 +84,7 @@ impl Encoder {
             buffer,
             place,
             bytes: 0,
+            rows: 0,
         }
     }
 
@@ -113,6 +116,7 @@ impl Encoder {
                 }
             }
             rows.at += 1;
+            self.rows += 1;
             if self.buffer.len() >= CHUNK {
                 return Ok(Some(self.take()));
             }

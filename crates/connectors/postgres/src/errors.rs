@@ -92,6 +92,13 @@ fn of_server(role: Role, doing: &str, db: &DbError) -> Error {
         true => with_text(error, format!("{} (SQLSTATE {state})", db.message())),
         false => with_text(error, format!("SQLSTATE {state}")),
     };
+    let error = match shown(state) && db.where_().is_none() && db.routine() != Some("exec_stmt_raise") {
+        true => error.with_detail(format!(
+            "PostgreSQL said: {} (SQLSTATE {state}).",
+            db.message().trim_end_matches('.')
+        )),
+        false => error,
+    };
     error.with_hint(hint(role, state, db))
 }
 
@@ -151,6 +158,15 @@ fn speakable(state: &str) -> bool {
     !matches!(&state[..2], "22" | "23" | "P0")
 }
 
+/// Whether the server's message is about statements, names and limits, which a user must see to correct them.
+/// What a function of the database says is not shown: it can hold anything.
+fn shown(state: &str) -> bool {
+    matches!(
+        &state[..2],
+        "0A" | "25" | "26" | "28" | "3D" | "3F" | "42" | "53" | "54" | "55" | "57"
+    )
+}
+
 /// The code of a SQLSTATE.
 pub(crate) fn code_of(role: Role, state: &str) -> Code {
     let (source, destination) = match state {
@@ -197,7 +213,7 @@ fn hint(role: Role, state: &str, db: &DbError) -> String {
                 "find the rows with a check in the pipeline (`validate`), or change the constraint{}",
                 db.constraint().map(|c| format!(" `{c}`")).unwrap_or_default()
             ),
-            "42" => "correct the statement or name; the server's message says where".into(),
+            "42" => "correct the statement or name: the server's message says what is wrong".into(),
             "08" => "run again; nothing was half-published".into(),
             _ => "see the server's message and its log".into(),
         },
@@ -259,6 +275,8 @@ mod tests {
     fn messages_that_hold_values_are_not_repeated() {
         assert!(!speakable("23505") && !speakable("22P02") && !speakable("P0001"));
         assert!(speakable("42P01") && speakable("57014"));
+        assert!(shown("42601") && shown("54011") && !shown("23505") && !shown("22P02") && !shown("P0001"));
+        assert!(!shown("XX000") && !shown("38000") && !shown("HV000"));
         assert_eq!(
             copy_column("COPY t, line 7, column price: \"s3cr3t: x\"").as_deref(),
             Some("price")

@@ -216,9 +216,13 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
             exact(Wire::Text)
         }
         (_, Kind::Jsonb) if type_names::is_text(source) => exact(Wire::Jsonb),
-        (_, Kind::Uuid | Kind::Other | Kind::Array(..)) if type_names::is_text(source) => {
+        (_, Kind::Uuid | Kind::Inet | Kind::Other) if type_names::is_text(source) => {
             through(Wire::Text, "pg_catalog.text")
         }
+        (_, Kind::Array(element, _)) if type_names::is_text(source) => Ok(Fit {
+            loss: rounded(element),
+            ..through(Wire::Text, "pg_catalog.text")?
+        }),
         (D::FixedSizeBinary(16), Kind::Uuid) => exact(Wire::Uuid),
         (D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_), Kind::Bytea) => {
             exact(Wire::Bytes)
@@ -242,6 +246,17 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
             })
         }
         _ => Err(Misfit::Types),
+    }
+}
+
+/// What the elements of an array would lose of a text with more digits: the assignment rounds them in silence.
+fn rounded(element: &Kind) -> Option<String> {
+    match element {
+        Kind::Numeric(Some((_, scale))) => Some(format!("decimal places beyond {scale}")),
+        Kind::Time(digits) | Kind::Timestamp(digits) | Kind::TimestampTz(digits) if *digits < 6 => {
+            Some(format!("decimal places of the second beyond {digits}"))
+        }
+        _ => None,
     }
 }
 
@@ -295,13 +310,18 @@ fn numeric(field: &Field, source: &DataType, declared: Option<(u16, i16)>) -> Re
 /// The cast that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
 pub(crate) fn publish_cast(column: &Column) -> String {
     let native = column.native.as_str();
-    if native.starts_with("bit varying") && !native.ends_with(']') {
-        return "::pg_catalog.varbit".into();
-    }
-    if native.starts_with("bit(") && !native.ends_with(']') {
-        return "::pg_catalog.\"bit\"".into();
-    }
-    format!("::{native}")
+    let (element, brackets) = match native.strip_suffix("[]") {
+        Some(element) => (element, "[]"),
+        None => (native, ""),
+    };
+    let base = match element.split('(').next() {
+        Some("bit varying") => "pg_catalog.varbit",
+        Some("bit") => "pg_catalog.\"bit\"",
+        Some("character varying") => "pg_catalog.\"varchar\"",
+        Some("character") => "pg_catalog.bpchar",
+        _ => return format!("::{native}"),
+    };
+    format!("::{base}{brackets}")
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Enum,
     /// Element and its type's oid.
     Array(Box<Kind>, u32),
+    /// Read and written as text. Its cast to text adds the mask of a single host, which its output leaves out.
+    Inet,
     /// Anything else: read and written as text.
     Other,
 }
@@ -76,21 +78,26 @@ impl Kind {
             114 => Kind::Json,
             3802 => Kind::Jsonb,
             790 => Kind::Money,
+            869 => Kind::Inet,
             _ => Kind::Other,
         }
     }
 
     /// Whether arrays of it are read as lists.
     pub(crate) fn is_element(&self) -> bool {
-        !matches!(self, Kind::Array(..) | Kind::Other | Kind::Money | Kind::Oid)
+        !matches!(
+            self,
+            Kind::Array(..) | Kind::Other | Kind::Inet | Kind::Money | Kind::Oid
+        )
     }
 
-    /// What a read puts behind the column's name.
-    pub(crate) fn read_cast(&self) -> &'static str {
+    /// How a read asks for a column, given its quoted name.
+    pub(crate) fn read(&self, name: &str) -> String {
         match self {
-            Kind::Other => "::pg_catalog.text",
-            Kind::Money => "::pg_catalog.numeric",
-            _ => "",
+            Kind::Other => format!("{name}::pg_catalog.text"),
+            Kind::Inet => format!("pg_catalog.textin(pg_catalog.inet_out({name}))"),
+            Kind::Money => format!("{name}::pg_catalog.numeric"),
+            _ => name.to_owned(),
         }
     }
 
@@ -109,7 +116,7 @@ impl Kind {
                 Some((p, s)) => DataType::Decimal256(p, s),
                 None => DataType::Utf8View,
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb | Kind::Enum | Kind::Other => {
+            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb | Kind::Enum | Kind::Inet | Kind::Other => {
                 DataType::Utf8View
             }
             Kind::Bytea => DataType::BinaryView,

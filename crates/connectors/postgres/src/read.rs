@@ -3,20 +3,21 @@
 //! `plan` reads the catalog (and a column's range when asked to split by it); `open` takes the snapshot and looks
 //! again whether the columns are as planned. Dropping a stream cancels the statement on the server.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{
     Acceptance, BatchStream, Dataset, HighWater, Literal, Predicate, ReadPlan, Reader, Reservation, Scan,
     Source, TableSchema, annotation,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::CopyOutStream;
 
 use crate::catalog::{self, Column, Relation};
@@ -122,7 +123,7 @@ fn statement(scan: &Scan, kinds: &[Kind], part: &Part) -> Result<String> {
         .columns
         .iter()
         .zip(kinds)
-        .map(|(name, kind)| format!("{}{}", quote(name), kind.read_cast()))
+        .map(|(name, kind)| kind.read(&quote(name)))
         .collect();
     let mut conditions: Vec<String> = part.only.clone().into_iter().collect();
     for predicate in &scan.predicates {
@@ -242,15 +243,19 @@ impl Source for Database {
             ),
         };
         session.enter(link, Scope::Data).await?;
-        Ok(Box::new(TableReader {
+        Ok(Box::new(TableReader(Arc::new(Shared {
             link: Arc::clone(link),
             snapshot,
-            holder: Mutex::new(Some(session)),
+            holder: Mutex::new(Holder {
+                session: Some(session),
+                waiting: (0..statements.len()).collect(),
+            }),
+            permits: Arc::new(Semaphore::new(scan.parallel.max(1))),
             statements,
             schema,
             kinds,
             place: found.place,
-        }))
+        }))))
     }
 }
 
@@ -277,7 +282,7 @@ async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Resul
     }
     let leaves = partition::leaves(session, relation).await?;
     let planned = |table: &TableName| parts.iter().any(|p| p.from == format!("ONLY {}", table.sql()));
-    let known: std::collections::BTreeSet<&str> = parts.iter().map(|p| p.from.as_str()).collect();
+    let known: BTreeSet<&str> = parts.iter().map(|p| p.from.as_str()).collect();
     if leaves.len() == known.len() && leaves.iter().all(|(table, _)| planned(table)) {
         return Ok(());
     }
@@ -289,93 +294,134 @@ async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Resul
 }
 
 /// An open read.
-struct TableReader {
+struct TableReader(Arc<Shared>);
+
+/// What the parts of a read share.
+struct Shared {
     link: Arc<Link>,
     snapshot: Option<String>,
-    /// Holds the snapshot; a read of one part uses it itself.
-    holder: Mutex<Option<Session>>,
+    holder: Mutex<Holder>,
+    /// As many parts as the read may have connections at once. Taken before a part connects, so that nothing that
+    /// holds one waits for another.
+    permits: Arc<Semaphore>,
     statements: Vec<String>,
     schema: SchemaRef,
     kinds: Vec<Kind>,
     place: String,
 }
 
+/// Holds the snapshot until every part has it; a read of one part uses the session itself.
+struct Holder {
+    session: Option<Session>,
+    waiting: BTreeSet<usize>,
+}
+
+impl Shared {
+    /// A session whose transaction sees the snapshot of the read.
+    async fn session(&self, partition: usize, doing: &str) -> Result<Session> {
+        if self.snapshot.is_none()
+            && let Some(session) = self.holder.lock().await.session.take()
+        {
+            return Ok(session);
+        }
+        let session = Session::connect(&self.link, Scope::Data).await?;
+        let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
+        if let Some(snapshot) = &self.snapshot {
+            begin.push_str(&format!(
+                "; SET TRANSACTION SNAPSHOT {}",
+                crate::names::literal(snapshot)
+            ));
+        }
+        session.run(&begin, doing).await?;
+        let done = {
+            let mut holder = self.holder.lock().await;
+            holder.waiting.remove(&partition);
+            let all = holder.waiting.is_empty();
+            if all { holder.session.take() } else { None }
+        };
+        if let Some(holder) = done {
+            // Its locks would keep this very run from replacing what a query names.
+            holder.run("COMMIT", doing).await?;
+        }
+        Ok(session)
+    }
+}
+
 #[async_trait]
 impl Reader for TableReader {
     async fn read(&self, partition: usize) -> Result<BatchStream> {
-        let sql = self
-            .statements
-            .get(partition)
-            .ok_or_else(|| Error::bug("there is no such partition"))?;
-        let doing = format!("read {}", self.place);
-        let session = match &self.snapshot {
-            None => self.holder.lock().await.take(),
-            Some(_) => None,
+        if partition >= self.0.statements.len() {
+            return Err(Error::bug("there is no such partition"));
+        }
+        // Nothing is connected before the stream is polled.
+        let flow = Flow::open(Arc::clone(&self.0), partition);
+        let batches = |flow: Flow| {
+            futures::stream::try_unfold(flow, |mut flow| async move {
+                Ok(flow.next().await?.map(|batch| (batch, flow)))
+            })
         };
-        let session = match session {
-            Some(session) => session,
-            None => {
-                let session = Session::connect(&self.link, Scope::Data).await?;
-                let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
-                if let Some(snapshot) = &self.snapshot {
-                    begin.push_str(&format!(
-                        "; SET TRANSACTION SNAPSHOT {}",
-                        crate::names::literal(snapshot)
-                    ));
-                }
-                session.run(&begin, &doing).await?;
-                session
-            }
-        };
-        let target = self.link.env.budget.batch_target();
-        let held = self
-            .link
-            .env
-            .budget
-            .reserve(&format!("a reader of {}", self.place), target as u64)?;
-        session.set_busy(true);
-        let copy = session.client().copy_out(sql.as_str()).await.map_err(|e| {
-            session.set_busy(false);
-            broken(&self.link, &session, &self.schema, &self.place, &e)
-        })?;
-        let decoder = Decoder::new(
-            Arc::clone(&self.schema),
-            &self.kinds,
-            target,
-            self.link.env.budget.row_limit(),
-            self.place.clone(),
-        );
-        let flow = Flow {
-            link: Arc::clone(&self.link),
-            session,
-            copy: Box::pin(copy),
-            decoder,
-            over: false,
-            place: self.place.clone(),
-            _held: held,
-        };
-        Ok(Box::pin(futures::stream::try_unfold(
-            flow,
-            |mut flow| async move { Ok(flow.next().await?.map(|batch| (batch, flow))) },
-        )))
+        Ok(Box::pin(
+            futures::stream::once(flow).map_ok(batches).try_flatten(),
+        ))
     }
 }
 
 /// A read in progress.
 struct Flow {
-    link: Arc<Link>,
+    shared: Arc<Shared>,
+    /// `None` after the end.
+    open: Option<Open>,
+    decoder: Decoder,
+}
+
+/// What a part holds while it is read.
+struct Open {
     session: Session,
     copy: Pin<Box<CopyOutStream>>,
-    decoder: Decoder,
-    over: bool,
-    place: String,
     _held: Reservation,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Flow {
+    async fn open(shared: Arc<Shared>, partition: usize) -> Result<Flow> {
+        let (link, place) = (&shared.link, &shared.place);
+        let permit = Arc::clone(&shared.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::bug("the permits of a read are gone"))?;
+        let session = shared.session(partition, &format!("read {place}")).await?;
+        let budget = &link.env.budget;
+        let target = budget.batch_target();
+        let held = budget.reserve(&format!("a reader of {place}"), target as u64)?;
+        session.set_busy(true);
+        let sql = shared.statements[partition].as_str();
+        let copy = session.client().copy_out(sql).await.map_err(|e| {
+            session.set_busy(false);
+            broken(link, &session, &shared.schema, place, &e)
+        })?;
+        let decoder = Decoder::new(
+            Arc::clone(&shared.schema),
+            &shared.kinds,
+            target,
+            budget.row_limit(),
+            place.clone(),
+        );
+        let open = Open {
+            session,
+            copy: Box::pin(copy),
+            _held: held,
+            _permit: permit,
+        };
+        Ok(Flow {
+            open: Some(open),
+            decoder,
+            shared,
+        })
+    }
+
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while !self.over {
-            match self.copy.next().await {
+        while let Some(open) = &mut self.open {
+            match open.copy.next().await {
                 Some(Ok(chunk)) => {
                     self.decoder.feed(&chunk)?;
                     if self.decoder.full()
@@ -385,21 +431,26 @@ impl Flow {
                     }
                 }
                 Some(Err(error)) => {
+                    let shared = &self.shared;
                     let broken = broken(
-                        &self.link,
-                        &self.session,
+                        &shared.link,
+                        &open.session,
                         self.decoder.schema(),
-                        &self.place,
+                        &shared.place,
                         &error,
                     );
-                    self.over = true;
-                    self.session.set_busy(false);
+                    open.session.set_busy(false);
+                    self.open = None;
                     return Err(broken);
                 }
                 None => {
-                    self.over = true;
-                    self.session.set_busy(false);
-                    return self.decoder.end();
+                    open.session.set_busy(false);
+                    let last = self.decoder.end()?;
+                    let doing = format!("read {}", self.shared.place);
+                    // The locks and the connection go now, not when the consumer drops the stream.
+                    open.session.run("COMMIT", &doing).await?;
+                    self.open = None;
+                    return Ok(last);
                 }
             }
         }

@@ -205,8 +205,11 @@ fn scaled(value: i64, precision: u8, scale: i8) -> Result<i256, Refusal> {
         .ok_or(Refusal::Form)
 }
 
-/// A plain decimal number without an exponent.
+/// A plain decimal number without an exponent, or one of PostgreSQL's words for what is no number.
 fn plain_number(text: &str) -> Option<&str> {
+    if matches!(text, "NaN" | "Infinity" | "-Infinity") {
+        return Some(text);
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
     let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
@@ -288,6 +291,13 @@ mod tests {
             Err(Refusal::Form)
         );
         assert_eq!(push(Kind::Numeric, ValueRef::Text(b"1e5")), Err(Refusal::Form));
+        assert_eq!(push(Kind::Numeric, ValueRef::Text(b"nan")), Err(Refusal::Form));
+        assert_eq!(push(Kind::Numeric, ValueRef::Text(b"NaN")), Ok(()));
+        assert_eq!(push(Kind::Numeric, ValueRef::Text(b"-Infinity")), Ok(()));
+        assert_eq!(
+            push(Kind::Decimal(5, 2), ValueRef::Text(b"NaN")),
+            Err(Refusal::Form)
+        );
         assert_eq!(
             push(Kind::Real, ValueRef::Integer(i64::MAX)),
             Err(Refusal::Class("integer"))

@@ -299,6 +299,21 @@ pub(crate) fn fit(incoming: &Field, declared: &str) -> Result<Fit> {
     })
 }
 
+/// What values that arrive and values that a column stores are compared as, to tell which is greater; `None` where
+/// they have no common order.
+pub(crate) fn comparable(incoming: &Field, declared: &str) -> Option<Kind> {
+    Some(match (Kind::of_field(incoming).ok()?, kind_of(declared)) {
+        (Kind::Json, _) | (_, Kind::Json) => return None,
+        (Kind::Real, _) | (_, Kind::Real) => Kind::Real,
+        (Kind::Integer, Kind::Decimal(_, s)) => Kind::Decimal(38, s),
+        (Kind::Integer, Kind::Numeric) => Kind::Decimal(38, 0),
+        (Kind::Decimal(p, _), Kind::Decimal(q, s)) => Kind::Decimal(p.max(q), s),
+        (Kind::Decimal(_, s), Kind::Numeric) => Kind::Decimal(76, s),
+        (from, Kind::Untyped) => from,
+        (_, to) => to,
+    })
+}
+
 /// The declared type a created column gets: the source's own, when it is SQLite and holds every value exactly.
 pub(crate) fn declare(field: &Field) -> Result<String> {
     let kind = Kind::of_field(field)?;

@@ -294,6 +294,7 @@ impl Load for TableLoad {
             session,
             rows: Arc::clone(&self.rows),
             doing,
+            table: self.plan.table.label(),
         }))
     }
 
@@ -331,6 +332,7 @@ struct Lane {
     session: Session,
     rows: Arc<AtomicU64>,
     doing: String,
+    table: String,
 }
 
 impl Lane {
@@ -371,6 +373,14 @@ impl Writer for Lane {
             .await
             .map_err(|e| self.session.classify(&self.doing, &e))?;
         self.session.set_busy(false);
+        let given = self.encoder.rows;
+        if rows != given {
+            let table = &self.table;
+            return Err(publish::kept_out(
+                table,
+                format!("There were {given} rows to be written, and the server says {rows}"),
+            ));
+        }
         let bytes = self.encoder.bytes;
         match self.main.take() {
             None => self.session.run("COMMIT", &self.doing).await?,

@@ -1,25 +1,25 @@
 //! Writing: `prepare` looks and decides, `begin` takes the fence, lanes copy, `commit` publishes once.
 //!
-//! `plan` decides columns and path, `sql` renders statements, `load` is the life of one load, `publish` what a commit
-//! does on each path, `swap` the replacement of a table by rename. Rows, position and fence are one transaction.
+//! `plan` decides columns and path, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
+//! `load` is the life of one load, `publish` what a commit does on each path, `swap` the replacement of a table by
+//! rename. Rows, position and fence are one transaction.
 
+mod actions;
 mod load;
 mod plan;
 mod publish;
 mod sql;
 mod swap;
+mod ties;
 
 use async_trait::async_trait;
-use synqx_model::spec::{SchemaPolicy, WriteMode};
+use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::{
-    Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, PublishPath, Target,
-};
+use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Target};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
-use crate::names::{TableName, advisory, staging_prefix};
-use plan::WritePlan;
+use crate::names::{TableName, advisory};
 
 #[async_trait]
 impl Destination for Database {
@@ -48,7 +48,7 @@ impl Destination for Database {
             text: text.clone(),
             when: "prepare",
         }));
-        actions.extend(later_actions(&plan, target));
+        actions.extend(actions::later_actions(&plan, target));
         if !dry {
             ensure_record(&session, &plan.table).await?;
             if !plan.alters.is_empty() {
@@ -96,94 +96,6 @@ impl Destination for Database {
         }
         Ok(Box::new(load))
     }
-}
-
-/// What `begin` and `commit` will do, in order.
-fn later_actions(plan: &WritePlan, target: &Target) -> Vec<Action> {
-    let staging = plan.table.sibling(format!("{}…", staging_prefix(&target.stream)));
-    let mut actions = Vec::new();
-    let mut push = |when, text: String| actions.push(Action { text, when });
-    match plan.path {
-        PublishPath::Direct => push("begin", sql::copy_in(&plan.table, plan)),
-        path => {
-            push(
-                "begin",
-                sql::create_staging(&staging, plan, path == PublishPath::Fresh),
-            );
-            push("begin", sql::copy_in(&staging, plan));
-        }
-    }
-    push("commit", sql::update_record(&plan.table));
-    match (plan.path, target.mode, &plan.existing) {
-        (PublishPath::Fresh, _, Some(_)) => {
-            push(
-                "commit",
-                format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", plan.table.sql()),
-            );
-            if target.replace.keep_previous {
-                push(
-                    "commit",
-                    format!(
-                        "ALTER TABLE {} RENAME TO {}",
-                        plan.table.sql(),
-                        crate::names::quote(&plan.previous().name)
-                    ),
-                );
-            } else {
-                push("commit", format!("DROP TABLE {}", plan.table.sql()));
-            }
-            push(
-                "commit",
-                format!(
-                    "ALTER TABLE {} RENAME TO {} (grants, owner, comments and index names are copied)",
-                    staging.sql(),
-                    crate::names::quote(&plan.table.name)
-                ),
-            );
-        }
-        (PublishPath::Fresh, _, None) => {
-            push(
-                "commit",
-                format!(
-                    "ALTER TABLE {} RENAME TO {}",
-                    staging.sql(),
-                    crate::names::quote(&plan.table.name)
-                ),
-            );
-            sql::dress_target(plan)
-                .into_iter()
-                .for_each(|text| push("commit", text));
-        }
-        (PublishPath::Staged, ..) => {
-            staged_statements(plan, target, &staging)
-                .into_iter()
-                .for_each(|text| push("commit", text));
-        }
-        _ => {}
-    }
-    actions
-}
-
-/// What publishes staged rows.
-fn staged_statements(plan: &WritePlan, target: &Target, staging: &TableName) -> Vec<String> {
-    let mut statements = Vec::new();
-    if plan.existing.is_none() {
-        statements.extend(sql::create_target(plan));
-    } else if target.mode == WriteMode::Replace {
-        statements.extend(publish::empty_target(plan, target));
-    }
-    if target.mode != WriteMode::Upsert {
-        statements.push(sql::insert_staged(plan, staging));
-    } else if plan.indexed {
-        statements.push(sql::upsert_indexed(plan, staging, target));
-    } else {
-        statements.push(publish::lock_writers(plan));
-        let (update, insert) = sql::update_then_insert(plan, staging, target);
-        statements.extend(update);
-        statements.push(insert);
-    }
-    statements.push(format!("DROP TABLE {}", staging.sql()));
-    statements
 }
 
 /// Makes the record table unless it is there. Two runs at once make one: an advisory lock orders them.

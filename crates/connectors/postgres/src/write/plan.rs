@@ -10,6 +10,7 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::{PublishPath, Target, annotation, type_names};
 use tokio_postgres::types::Type;
 
+use super::ties;
 use crate::catalog::{self, Column, Relation};
 use crate::client::{Link, Session};
 use crate::encode::Lane;
@@ -43,6 +44,10 @@ pub(crate) struct WritePlan {
     pub(crate) lanes: usize,
     /// The key has a unique index that `ON CONFLICT` can use.
     pub(crate) indexed: bool,
+    /// Triggers or rules may keep rows of an upsert out of the target.
+    pub(crate) guarded: bool,
+    /// A foreign key that refers to the target can be checked at the end of a replace.
+    pub(crate) deferrable: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) fingerprint: String,
 }
@@ -90,6 +95,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         None => design(session, &table, target, &mut notes).await?,
     };
     let columns = fit_columns(target, &layout, &mut errors, &mut notes);
+    errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
@@ -101,6 +107,8 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     let mut plan = WritePlan {
         fingerprint: String::new(),
         indexed: existing.as_ref().is_none_or(|r| has_unique(r, &target.key)),
+        guarded: false,
+        deferrable: false,
         lanes: target.lanes.unwrap_or(1).clamp(1, 4),
         path: PublishPath::Direct,
         why: String::new(),
@@ -131,9 +139,10 @@ fn fingerprint(plan: &WritePlan) -> String {
     format!(
         "{:016x}",
         fnv(&format!(
-            "{seen}|{}|{}|{}|{columns}",
+            "{seen}|{}|{}|{}|{}|{columns}",
             plan.path.as_str(),
             plan.indexed,
+            plan.guarded,
             plan.lanes
         ))
     )
@@ -145,6 +154,28 @@ fn has_unique(relation: &Relation, key: &[String]) -> bool {
             .unique
             .iter()
             .any(|u| u.len() == key.len() && key.iter().all(|k| u.contains(k)))
+}
+
+/// Columns of the key or the order that arrive and that the target does not take.
+fn unwritten(target: &Target, table: &TableName, layout: &[Column]) -> Vec<Error> {
+    let order_by = target.order_by.iter().map(|o| &o.column);
+    let named = target
+        .key
+        .iter()
+        .map(|k| (k, "key", Code::E0408))
+        .chain(order_by.map(|o| (o, "order_by", Code::E0401)));
+    named
+        .filter(|(name, ..)| !layout.iter().any(|c| c.name == **name && !c.generated))
+        .filter(|_| target.mode == WriteMode::Upsert)
+        .map(|(name, word, code)| {
+            let label = table.label();
+            Error::new(
+                code,
+                format!("the column `{name}` of `{word}` is not in table `{label}`, or is computed there"),
+            )
+            .with_hint("name columns that the load writes, or set `schema: evolve`, which adds columns")
+        })
+        .collect()
 }
 
 fn check_request(target: &Target) -> Result<()> {
@@ -407,29 +438,56 @@ async fn match_columns(
     }
     for column in &relation.columns {
         let arrives = target.schema.field_with_name(&column.name).is_ok();
-        let fills_itself = column.has_default || column.generated || !column.identity.is_empty();
-        if !arrives && column.not_null && !fills_itself {
-            differences.push(format!(
-                "`{}` of the target must not be NULL, has no default and does not arrive",
-                column.name
-            ));
-        }
-        if arrives && column.generated {
-            notes.push(format!(
+        match (arrives, column.generated) {
+            (true, true) => notes.push(format!(
                 "column `{}` is computed by the target and is not written",
                 column.name
-            ));
+            )),
+            (false, false) => match absent(column, target) {
+                Ok(note) => notes.push(note),
+                Err(difference) => differences.push(difference),
+            },
+            _ => {}
         }
     }
     if !differences.is_empty() {
         errors.push(
             Error::new(Code::E0405, format!("the columns differ from those of table `{label}`"))
                 .with_detail(format!("{}.", differences.join("; ")))
-                .with_hint("rename or drop columns in the pipeline, or set `schema: evolve` (adds columns) or `schema: ignore`"),
+                .with_hint("rename or drop columns in the pipeline, or set `schema: evolve` (adds columns, and leaves out what does not arrive) or `schema: ignore`"),
         );
     }
     layout.extend(probe(session, &added).await?);
     Ok(layout)
+}
+
+/// What a column that the target has and the load lacks means: a note, or a difference that stops the load.
+fn absent(column: &Column, target: &Target) -> std::result::Result<String, String> {
+    let name = &column.name;
+    let identity = !column.identity.is_empty();
+    let strict = target.policy == SchemaPolicy::Strict;
+    if column.not_null && !column.has_default && !identity {
+        return Err(format!(
+            "`{name}` of the target must not be NULL, has no default and does not arrive"
+        ));
+    }
+    let filled = match (identity, column.has_default) {
+        (true, _) => "its numbers",
+        (false, true) => "its default",
+        (false, false) => "NULL",
+    };
+    match (strict, target.mode) {
+        (true, WriteMode::Replace) if !identity => Err(format!(
+            "`{name}` of the target does not arrive, and every row would get {filled}"
+        )),
+        (true, _) if !identity && !column.has_default => {
+            Err(format!("`{name}` of the target does not arrive"))
+        }
+        (_, WriteMode::Upsert) => Ok(format!(
+            "column `{name}` does not arrive: new rows get {filled}, other rows keep what they have"
+        )),
+        _ => Ok(format!("column `{name}` does not arrive: rows get {filled}")),
+    }
 }
 
 /// The wider type `evolve` gives a column, where the incoming one needs it.
@@ -574,40 +632,11 @@ fn misfits(target: &Target, losses: &[String], narrow: &[String]) -> Vec<Error> 
     errors
 }
 
-/// What keeps a table from being swapped by rename, in words.
-const TIES: &str = "SELECT array_remove(ARRAY[ \
-     CASE WHEN c.relkind <> 'r' THEN 'it is partitioned' END, \
-     CASE WHEN c.relpersistence <> 'p' THEN 'it is unlogged or temporary' END, \
-     CASE WHEN NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN 'it belongs to another user' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::regclass \
-       WHERE d.refobjid = c.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass) THEN 'views or rules depend on it' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'n' AND ((d.refobjid = c.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass \
-       AND d.classid NOT IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_constraint'::regclass)) OR (d.refclassid = 'pg_catalog.pg_type'::regclass \
-       AND (d.refobjid = c.reltype OR d.refobjid = (SELECT typarray FROM pg_catalog.pg_type WHERE oid = c.reltype))))) THEN 'functions or types depend on it' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND (k.confrelid = c.oid OR k.conrelid = c.oid)) THEN 'it has foreign keys' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) THEN 'it has triggers' END, \
-     CASE WHEN c.relrowsecurity THEN 'it has row security' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid) THEN 'it inherits or is inherited' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.schemaname = $2 AND p.tablename = c.relname) THEN 'it is published' END, \
-     CASE WHEN c.reloptions IS NOT NULL OR c.reltablespace <> 0 OR c.relreplident <> 'd' THEN 'it has storage or replica settings' END, \
-     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND (a.attacl IS NOT NULL OR a.attoptions IS NOT NULL)) \
-       THEN 'its columns have grants or options of their own' END \
-     ], NULL) FROM pg_catalog.pg_class c WHERE c.oid = $1";
-
-/// Reasons against a swap.
-pub(crate) async fn ties(session: &Session, relation: &Relation) -> Result<Vec<String>> {
-    let row = session
-        .query_one(
-            TIES,
-            &[(&relation.oid, Type::OID), (&relation.table.schema, Type::TEXT)],
-            "look up what depends on the target",
-        )
-        .await?;
-    Ok(row.get(0))
-}
-
 async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -> Result<()> {
     let casts = plan.has_casts();
+    if let (Some(relation), WriteMode::Upsert) = (&plan.existing, target.mode) {
+        plan.guarded = ties::guarded(session, relation).await?;
+    }
     let (path, why): (_, String) = match (&plan.existing, target.mode) {
         (_, WriteMode::Upsert) => (
             PublishPath::Staged,
@@ -634,16 +663,15 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
             "one lane: rows, position and fence are one transaction on the target".into(),
         ),
         (Some(relation), _) => {
-            let mut ties = ties(session, relation).await?;
+            let references = ties::references(session, relation).await?;
+            ties::check_references(target, &relation.table.label(), &references)?;
+            plan.deferrable = references.iter().any(|r| r.deferrable);
+            let mut ties = ties::ties(session, relation).await?;
             if target.replace.truncate {
                 ties.push("`truncate` was asked for".into());
             }
             if casts {
                 ties.push("some columns are converted by the server when they are published".into());
-            }
-            if plan.columns.len() != relation.columns.iter().filter(|c| !c.generated).count() {
-                plan.notes
-                    .push("columns that do not arrive get their defaults".into());
             }
             if ties.is_empty() {
                 (
@@ -662,7 +690,19 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
             }
         }
     };
-    let lock = match (path, target.mode, &plan.existing) {
+    if let Some(lock) = lock_taken(path, target, plan) {
+        plan.notes.push(format!("lock on the target: {lock}"));
+    }
+    if path == PublishPath::Direct {
+        plan.lanes = 1;
+    }
+    (plan.path, plan.why) = (path, why);
+    Ok(())
+}
+
+/// The lock that publishing takes on the target, in words.
+fn lock_taken(path: PublishPath, target: &Target, plan: &WritePlan) -> Option<&'static str> {
+    match (path, target.mode, &plan.existing) {
         (PublishPath::Fresh, WriteMode::Replace, Some(_)) => {
             Some("ACCESS EXCLUSIVE for the moment of the swap")
         }
@@ -675,14 +715,9 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
         (PublishPath::Staged, WriteMode::Upsert, Some(_)) if !plan.indexed => Some(
             "SHARE ROW EXCLUSIVE during the upsert, because no unique index matches the key: reading goes on, writing waits",
         ),
+        (PublishPath::Staged, WriteMode::Upsert, Some(_)) if plan.guarded => Some(
+            "SHARE ROW EXCLUSIVE during the upsert, because triggers or rules may keep rows out and are counted against: reading goes on, writing waits",
+        ),
         _ => None,
-    };
-    if let Some(lock) = lock {
-        plan.notes.push(format!("lock on the target: {lock}"));
     }
-    if path == PublishPath::Direct {
-        plan.lanes = 1;
-    }
-    (plan.path, plan.why) = (path, why);
-    Ok(())
 }

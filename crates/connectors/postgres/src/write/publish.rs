@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::load::TableLoad;
 use super::plan::WritePlan;
-use super::{sql, swap};
+use super::{sql, swap, ties};
 use crate::client::Session;
 use crate::errors::{answer_lost, lost_answer, with_text};
 use crate::names::{TableName, quote};
@@ -140,6 +140,11 @@ pub(crate) fn lock_writers(plan: &WritePlan) -> String {
     format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", plan.table.sql())
 }
 
+/// Keeps new triggers out, and nothing else.
+fn hold_triggers(plan: &WritePlan) -> String {
+    format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", plan.table.sql())
+}
+
 /// What makes room for the new rows of a replace that keeps the table.
 pub(crate) fn empty_target(plan: &WritePlan, target: &Target) -> Vec<String> {
     let table = plan.table.sql();
@@ -148,6 +153,9 @@ pub(crate) fn empty_target(plan: &WritePlan, target: &Target) -> Vec<String> {
         let previous = plan.previous().sql();
         statements.push(format!("DROP TABLE IF EXISTS {previous}"));
         statements.push(format!("CREATE TABLE {previous} AS TABLE {table}"));
+    }
+    if plan.deferrable {
+        statements.push("SET CONSTRAINTS ALL DEFERRED".to_owned());
     }
     statements.push(if target.replace.truncate {
         format!("TRUNCATE {table}")
@@ -187,22 +195,95 @@ async fn publish_staged(
         WriteMode::Upsert => Box::pin(upsert(load, session, staging, written, receipt)).await?,
         mode => {
             if mode == WriteMode::Replace && plan.existing.is_some() {
-                for statement in empty_target(plan, target) {
-                    let removed = session.execute(&statement, &[], &doing).await?;
-                    if statement.starts_with("DELETE") {
-                        receipt.deleted = removed;
-                    }
-                }
+                receipt.deleted = Box::pin(make_room(plan, target, session, &doing)).await?;
             }
-            session
+            let inserted = session
                 .execute(&sql::insert_staged(plan, staging), &[], &doing)
                 .await?;
-            receipt.inserted = written;
+            accounted(plan, "rows to be inserted", written, inserted)?;
+            receipt.inserted = inserted;
+            if mode == WriteMode::Replace && plan.deferrable {
+                let check = session.run("SET CONSTRAINTS ALL IMMEDIATE", &doing).await;
+                check.map_err(still_referred_to)?;
+            }
         }
     }
     session
         .run(&format!("DROP TABLE {}", staging.sql()), &doing)
         .await
+}
+
+/// Empties the target of a replace that keeps the table; how many rows went. Errors: `E0310`, `E0307`, `E0505`.
+async fn make_room(plan: &WritePlan, target: &Target, session: &Session, doing: &str) -> Result<u64> {
+    let mut deleted = 0;
+    for (i, statement) in empty_target(plan, target).iter().enumerate() {
+        let removed = session.execute(statement, &[], doing).await;
+        let removed = removed.map_err(still_referred_to)?;
+        if statement.starts_with("DELETE") {
+            deleted = removed;
+        }
+        if let (0, Some(relation)) = (i, &plan.existing) {
+            // Under the lock nobody can add a foreign key any more.
+            let references = ties::references(session, relation).await?;
+            ties::check_references(target, &plan.table.label(), &references)?;
+        }
+    }
+    let guarded = match &plan.existing {
+        Some(relation) => ties::guarded(session, relation).await?,
+        None => false,
+    };
+    let first = format!(
+        "SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS t",
+        plan.table.sql()
+    );
+    // Nothing else keeps rows from being deleted, and reading takes a right that writing does not need.
+    if !guarded || session.count(&first, doing).await? == 0 {
+        return Ok(deleted);
+    }
+    Err(unaccounted(
+        plan,
+        format!("{deleted} rows were deleted and some are still there"),
+    ))
+}
+
+/// A row that others refer to cannot be deleted, not even to come back a moment later.
+fn still_referred_to(error: Error) -> Error {
+    if error.code() != Code::E0307 {
+        return error;
+    }
+    error.with_hint(
+        "rows of other tables refer to rows of this one: use `write: upsert`, or declare the foreign key DEFERRABLE, \
+         so that it is checked when the new rows are there",
+    )
+}
+
+fn unaccounted(plan: &WritePlan, facts: String) -> Error {
+    kept_out(&plan.table.label(), facts)
+}
+
+/// `E0505` for a server that did something else with rows than it was asked to.
+pub(crate) fn kept_out(label: &str, facts: String) -> Error {
+    Error::new(
+        Code::E0505,
+        format!("rows for table `{label}` are not accounted for"),
+    )
+    .with_detail(format!(
+        "{facts}. Nothing was published. A trigger or rule of the table keeps rows out, or changes them."
+    ))
+    .with_hint(format!(
+        "look at the triggers and rules of `{label}` (`\\d` in psql); load into a table without them"
+    ))
+}
+
+/// What the server says it did must be what it was given to do. Errors: `E0505`.
+fn accounted(plan: &WritePlan, what: &str, given: u64, done: u64) -> Result<()> {
+    if given == done {
+        return Ok(());
+    }
+    Err(unaccounted(
+        plan,
+        format!("There were {given} {what}, and the server says {done}"),
+    ))
 }
 
 async fn upsert(
@@ -215,10 +296,41 @@ async fn upsert(
     let (plan, target) = (&load.plan, &load.target);
     let label = plan.table.label();
     let doing = format!("upsert into table `{label}`");
-    let keys = target.key.join("`, `");
     session.run(&format!("ANALYZE {}", staging.sql()), &doing).await?;
+    check_keys(plan, target, session, staging, &doing).await?;
+    let chosen = if target.order_by.is_empty() {
+        written
+    } else {
+        session
+            .count(
+                &format!(
+                    "SELECT count(*) FROM {} AS w",
+                    sql::winners(plan, staging, target)
+                ),
+                &doing,
+            )
+            .await?
+    };
+    let done = Box::pin(merge(plan, target, session, staging, chosen)).await?;
+    receipt.inserted = done.inserted;
+    receipt.updated = done.updated;
+    receipt.superseded = written - chosen + done.beaten;
+    receipt.unchanged = done.unchanged;
+    Ok(())
+}
+
+/// Refuses keys that are NULL, and keys whose newest row is not one row. Errors: `E0308`, `E0309`.
+async fn check_keys(
+    plan: &WritePlan,
+    target: &Target,
+    session: &Session,
+    staging: &TableName,
+    doing: &str,
+) -> Result<()> {
+    let label = plan.table.label();
+    let keys = target.key.join("`, `");
     let nulls = session
-        .count(&sql::count_null_keys(plan, staging, &target.key), &doing)
+        .count(&sql::count_null_keys(plan, staging, &target.key), doing)
         .await?;
     if nulls > 0 {
         return Err(Error::new(
@@ -228,7 +340,7 @@ async fn upsert(
         .with_hint("filter such rows out or quarantine them with a `not_null` check"));
     }
     let tied = session
-        .count(&sql::count_tied_keys(plan, staging, target), &doing)
+        .count(&sql::count_tied_keys(plan, staging, target), doing)
         .await?;
     if tied > 0 {
         let (detail, hint) = if target.order_by.is_empty() {
@@ -249,34 +361,110 @@ async fn upsert(
         .with_detail(detail)
         .with_hint(hint));
     }
-    let chosen = if target.order_by.is_empty() {
-        written
+    Ok(())
+}
+
+/// What an upsert did with the keys it was given.
+struct Merged {
+    inserted: u64,
+    updated: u64,
+    unchanged: u64,
+    /// The stored row is newer.
+    beaten: u64,
+}
+
+/// Inserts and updates `chosen` staged rows. Errors: `E0505` when the server did not do with each what it should.
+async fn merge(
+    plan: &WritePlan,
+    target: &Target,
+    session: &Session,
+    staging: &TableName,
+    chosen: u64,
+) -> Result<Merged> {
+    let doing = format!("upsert into table `{}`", plan.table.label());
+    let locked = !plan.indexed || plan.guarded;
+    session
+        .run(
+            &if locked {
+                lock_writers(plan)
+            } else {
+                hold_triggers(plan)
+            },
+            &doing,
+        )
+        .await?;
+    if let (false, Some(relation)) = (locked, &plan.existing)
+        && ties::guarded(session, relation).await?
+    {
+        let what = format!("table `{}` got a trigger while it was loaded", plan.table.label());
+        return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
+    }
+    let foreseen = if locked {
+        let row = session
+            .query_one(&sql::foresee(plan, staging, target), &[], &doing)
+            .await?;
+        let count = |i| row.get::<_, i64>(i).unsigned_abs();
+        Some((count(0), count(1), count(2)))
     } else {
-        session
-            .count(
-                &format!(
-                    "SELECT count(*) FROM {} AS w",
-                    sql::winners(plan, staging, target)
-                ),
-                &doing,
-            )
-            .await?
+        None
     };
-    receipt.superseded = written.saturating_sub(chosen);
+    let (inserted, updated) = insert_and_update(plan, target, session, staging, &doing).await?;
+    let Some((known, changing, beaten)) = foreseen else {
+        // Nothing can keep a row out, and the stored rows are locked now: what is left is equal, or newer.
+        let beaten = match sql::count_beaten(plan, staging, target) {
+            Some(count) => session.count(&count, &doing).await?,
+            None => 0,
+        };
+        let unchanged = chosen.checked_sub(inserted + updated + beaten);
+        return match unchanged {
+            Some(unchanged) => Ok(Merged {
+                inserted,
+                updated,
+                unchanged,
+                beaten,
+            }),
+            None => Err(unaccounted(
+                plan,
+                format!(
+                    "There were {chosen} keys, and {inserted} rows inserted, {updated} updated, {beaten} older"
+                ),
+            )),
+        };
+    };
+    let expected = chosen.saturating_sub(known) + changing;
+    accounted(
+        plan,
+        "rows to be inserted or updated",
+        expected,
+        inserted + updated,
+    )?;
+    Ok(Merged {
+        inserted,
+        updated,
+        unchanged: known.saturating_sub(changing + beaten),
+        beaten,
+    })
+}
+
+/// Runs the statements of an upsert; the server's counts of new and changed keys.
+async fn insert_and_update(
+    plan: &WritePlan,
+    target: &Target,
+    session: &Session,
+    staging: &TableName,
+    doing: &str,
+) -> Result<(u64, u64)> {
     if plan.indexed {
         let row = session
-            .query_one(&sql::upsert_indexed(plan, staging, target), &[], &doing)
+            .query_one(&sql::upsert_indexed(plan, staging, target), &[], doing)
             .await?;
-        receipt.inserted = row.get::<_, i64>(0).unsigned_abs();
-        receipt.updated = row.get::<_, i64>(1).unsigned_abs();
-    } else {
-        session.run(&lock_writers(plan), &doing).await?;
-        let (update, insert) = sql::update_then_insert(plan, staging, target);
-        if let Some(update) = update {
-            receipt.updated = session.count(&update, &doing).await?;
-        }
-        receipt.inserted = session.execute(&insert, &[], &doing).await?;
+        let count = |i| row.get::<_, i64>(i).unsigned_abs();
+        return Ok((count(0), count(1)));
     }
-    receipt.unchanged = chosen.saturating_sub(receipt.inserted + receipt.updated);
-    Ok(())
+    let (update, insert) = sql::update_then_insert(plan, staging, target);
+    let updated = match update {
+        Some(update) => session.count(&update, doing).await?,
+        None => 0,
+    };
+    Ok((session.execute(&insert, &[], doing).await?, updated))
 }

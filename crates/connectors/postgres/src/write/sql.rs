@@ -197,6 +197,7 @@ fn differs(column: &Column, left: &str, right: &str) -> String {
         Kind::Numeric(None)
         | Kind::Jsonb
         | Kind::Json
+        | Kind::Inet
         | Kind::Other
         | Kind::Float4
         | Kind::Float8
@@ -219,10 +220,78 @@ fn values<'a>(plan: &'a WritePlan, target: &'a Target) -> impl Iterator<Item = &
         .filter(|c| !target.key.contains(&c.name))
 }
 
+/// Whether the staged row is older than the stored one, in the columns of `order_by`; NULL is the oldest. `None`
+/// without an order, or where there is nothing stored yet.
+fn older(plan: &WritePlan, target: &Target, incoming: &str, stored: &str) -> Option<String> {
+    plan.existing.as_ref()?;
+    let mut cases = Vec::new();
+    let mut equal = Vec::new();
+    for order in &target.order_by {
+        let name = quote(&order.column);
+        let (new, old) = (format!("{incoming}.{name}"), format!("{stored}.{name}"));
+        let beaten = if order.descending { ">" } else { "<" };
+        let mut case = equal.clone();
+        case.push(format!(
+            "{old} IS NOT NULL AND ({new} IS NULL OR {new} {beaten} {old})"
+        ));
+        cases.push(format!("({})", case.join(" AND ")));
+        equal.push(format!("{new} IS NOT DISTINCT FROM {old}"));
+    }
+    (!cases.is_empty()).then(|| format!("({})", cases.join(" OR ")))
+}
+
+fn same_key(target: &Target, left: &str, right: &str) -> String {
+    let pairs = target
+        .key
+        .iter()
+        .map(|k| format!("{left}.{0} = {right}.{0}", quote(k)));
+    pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The columns an upsert changes.
+fn changes<'a>(plan: &'a WritePlan, target: &'a Target) -> Vec<&'a Column> {
+    values(plan, target).filter(|c| c.identity != "a").collect()
+}
+
+fn any_differs(changes: &[&Column], left: &str, right: &str) -> String {
+    let parts: Vec<String> = changes.iter().map(|c| differs(c, left, right)).collect();
+    if parts.is_empty() {
+        "false".to_owned()
+    } else {
+        parts.join(" OR ")
+    }
+}
+
+/// Staged keys whose stored row is newer; counted after an upsert has locked the stored rows, or under a lock.
+pub(crate) fn count_beaten(plan: &WritePlan, staging: &TableName, target: &Target) -> Option<String> {
+    let older = older(plan, target, "s", "t")?;
+    Some(format!(
+        "SELECT count(*) FROM {} AS s WHERE EXISTS (SELECT FROM {} AS t WHERE {} AND {older})",
+        winners(plan, staging, target),
+        plan.table.sql(),
+        same_key(target, "t", "s")
+    ))
+}
+
+/// What an upsert will find: staged keys that are stored, that will change, and that are beaten by a newer row.
+pub(crate) fn foresee(plan: &WritePlan, staging: &TableName, target: &Target) -> String {
+    let older = older(plan, target, "s", "t").unwrap_or_else(|| "false".to_owned());
+    let keys: Vec<String> = target.key.iter().map(|k| format!("s.{}", quote(k))).collect();
+    format!(
+        "SELECT count(*), count(*) FILTER (WHERE differs AND NOT beaten), count(*) FILTER (WHERE beaten) FROM \
+         (SELECT bool_or({}) AS differs, bool_or({older}) AS beaten FROM {} AS s JOIN {} AS t ON {} GROUP BY {}) AS k",
+        any_differs(&changes(plan, target), "t", "s"),
+        winners(plan, staging, target),
+        plan.table.sql(),
+        same_key(target, "t", "s"),
+        keys.join(", ")
+    )
+}
+
 /// Inserts and updates in one statement; answers with both counts.
 pub(crate) fn upsert_indexed(plan: &WritePlan, staging: &TableName, target: &Target) -> String {
     let columns = plan.column_list();
-    let changes: Vec<&Column> = values(plan, target).filter(|c| c.identity != "a").collect();
+    let changes = changes(plan, target);
     let action = if changes.is_empty() {
         "DO NOTHING".to_owned()
     } else {
@@ -231,12 +300,11 @@ pub(crate) fn upsert_indexed(plan: &WritePlan, staging: &TableName, target: &Tar
             .map(|c| format!("{0} = excluded.{0}", quote(&c.name)))
             .collect::<Vec<_>>()
             .join(", ");
-        let differ = changes
-            .iter()
-            .map(|c| differs(c, "t", "excluded"))
-            .collect::<Vec<_>>()
-            .join(" OR ");
-        format!("DO UPDATE SET {set} WHERE {differ}")
+        let differ = any_differs(&changes, "t", "excluded");
+        match older(plan, target, "excluded", "t") {
+            Some(older) => format!("DO UPDATE SET {set} WHERE ({differ}) AND NOT {older}"),
+            None => format!("DO UPDATE SET {set} WHERE {differ}"),
+        }
     };
     format!(
         "WITH w AS (INSERT INTO {} AS t ({columns}){} SELECT {columns} FROM {} AS s ON CONFLICT ({}) {action} RETURNING (t.xmax = 0) AS fresh) \
@@ -254,28 +322,32 @@ pub(crate) fn update_then_insert(
     staging: &TableName,
     target: &Target,
 ) -> (Option<String>, String) {
-    let join = target
-        .key
-        .iter()
-        .map(|k| format!("t.{0} = s.{0}", quote(k)))
-        .collect::<Vec<_>>()
-        .join(" AND ");
-    let changes: Vec<&Column> = values(plan, target).filter(|c| c.identity != "a").collect();
+    let table = plan.table.sql();
+    let join = same_key(target, "t", "s");
+    let changes = changes(plan, target);
     let rows = winners(plan, staging, target);
     let update = (!changes.is_empty()).then(|| {
-        let set = changes.iter().map(|c| format!("{0} = s.{0}", quote(&c.name))).collect::<Vec<_>>().join(", ");
-        let differ = changes.iter().map(|c| differs(c, "t", "s")).collect::<Vec<_>>().join(" OR ");
-        let returned = target.key.iter().map(|k| format!("s.{}", quote(k))).collect::<Vec<_>>().join(", ");
+        let set = changes
+            .iter()
+            .map(|c| format!("{0} = s.{0}", quote(&c.name)))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let differ = any_differs(&changes, "t", "s");
+        // Several stored rows may have one key: the newest of them speaks for all.
+        let newest = older(plan, target, "s", "n").map_or_else(String::new, |older| {
+            let join = same_key(target, "n", "s");
+            format!(" AND NOT EXISTS (SELECT FROM {table} AS n WHERE {join} AND {older})")
+        });
+        let returned: Vec<String> = target.key.iter().map(|k| format!("s.{}", quote(k))).collect();
+        let returned = returned.join(", ");
         format!(
-            "WITH u AS (UPDATE {} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}) RETURNING {returned}) \
-             SELECT count(*) FROM (SELECT DISTINCT * FROM u) AS d",
-            plan.table.sql()
+            "WITH u AS (UPDATE {table} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}){newest} RETURNING {returned}) \
+             SELECT count(*) FROM (SELECT DISTINCT * FROM u) AS d"
         )
     });
     let columns = plan.column_list();
     let insert = format!(
-        "INSERT INTO {0} ({columns}){1} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {join})",
-        plan.table.sql(),
+        "INSERT INTO {table} ({columns}){} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {join})",
         overriding(plan)
     );
     (update, insert)

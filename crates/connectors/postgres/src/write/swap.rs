@@ -1,13 +1,14 @@
 //! Replaces a table by one that was filled beside it, inside the publishing transaction.
 //!
-//! Only for tables nothing depends on (`plan::ties`, looked up again under the lock). Owner, grants, comment, index
+//! Only for tables nothing depends on (`ties::ties`, looked up again under the lock). Owner, grants, comment, index
 //! and sequence names, sequence values and ownership go over, so that afterwards only the rows are different.
 
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::Target;
 use tokio_postgres::types::Type;
 
-use super::plan::{WritePlan, ties};
+use super::plan::WritePlan;
+use super::ties::ties;
 use crate::catalog::{self, Relation};
 use crate::client::Session;
 use crate::names::{TableName, literal, quote, suffixed};

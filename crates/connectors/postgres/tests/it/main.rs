@@ -12,6 +12,8 @@
 
 mod conformance;
 mod database;
+mod facts;
+mod guarding;
 mod pool;
 mod reading;
 mod round_trip;

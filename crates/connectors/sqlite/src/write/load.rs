@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::compute::SortOptions;
-use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
-use synqx_model::{Code, Error, Position, Result, ResultExt};
+use synqx_model::{Code, Error, Position, Result};
 use synqx_sdk::{
     Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Receipt, Target, Writer, Written,
 };
 
 use super::ledger::{self, Failure, Record};
+use super::newest;
 use super::publish::publish;
 use super::shape::{How, Shape, plan_shape};
 use crate::catalog::{self, OURS};
@@ -388,7 +387,7 @@ fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Re
         .iter()
         .map(|slot| Column::new(batch, slot))
         .collect::<Result<Vec<_>>>()?;
-    let order = order_bytes(batch, &context.target)?;
+    let order = order_bytes(batch, context)?;
     let mut names: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
     if order.is_some() {
         names.push("_synqx_order");
@@ -398,7 +397,8 @@ fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Re
         .collect::<Vec<_>>()
         .join(", ");
     let sql = format!(
-        "INSERT INTO main.{} ({}) VALUES ({places})",
+        "{} INTO main.{} ({}) VALUES ({places})",
+        shape.insert_words(),
         quote(&context.staging),
         quote_all(names.iter().copied())
     );
@@ -418,32 +418,23 @@ fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Re
     Ok(bytes)
 }
 
-/// The order of an upsert as bytes that compare like the values, greatest = newest, NULL oldest.
-fn order_bytes(batch: &RecordBatch, target: &Target) -> Result<Option<arrow::row::Rows>> {
+/// The order of an upsert as bytes that compare like the values, greatest = newest, NULL oldest. Columns that the
+/// target stores are compared as what both sides can be read as.
+fn order_bytes(batch: &RecordBatch, context: &Context) -> Result<Option<arrow::row::Rows>> {
+    let target = &context.target;
     if target.order_by.is_empty() || target.mode != synqx_model::spec::WriteMode::Upsert {
         return Ok(None);
     }
-    let mut fields = Vec::new();
-    let mut arrays = Vec::new();
-    for order in &target.order_by {
+    let mut columns = Vec::new();
+    for (i, order) in target.order_by.iter().enumerate() {
         let array = batch
             .column_by_name(&order.column)
             .ok_or_else(|| Error::bug(format!("`order_by` column `{}` did not arrive", order.column)))?;
-        let options = SortOptions {
-            descending: order.descending,
-            nulls_first: true,
+        let array = match context.shape.order.get(i) {
+            Some(stored) => newest::as_kind(array, stored.kind, &order.column)?,
+            None => Arc::clone(array),
         };
-        fields.push(SortField::new_with_options(array.data_type().clone(), options));
-        arrays.push(Arc::clone(array));
+        columns.push((array, order.descending));
     }
-    let hint = "order by a column of a simple type";
-    let failed = || "the columns of `order_by` cannot be ordered".to_owned();
-    let converter = RowConverter::new(fields)
-        .coded(Code::E0310, failed)
-        .map_err(|e| e.or_hint(hint))?;
-    converter
-        .convert_columns(&arrays)
-        .coded(Code::E0310, failed)
-        .map_err(|e| e.or_hint(hint))
-        .map(Some)
+    newest::bytes(&columns).map(Some)
 }

@@ -1,10 +1,12 @@
-//! The writing part: decide (`shape`), fence and record (`ledger`), stage and load (`load`), publish (`publish`).
+//! The writing part: decide (`shape`), fence and record (`ledger`), stage and load (`load`), publish (`publish`),
+//! tell which row of a key is newer (`newest`).
 //!
 //! Rows go into a staging table of the same file in short transactions, so the file's one write lock is free between
 //! batches and a newer run can take the fence. One transaction then publishes rows, position and fence together.
 
 mod ledger;
 mod load;
+mod newest;
 mod publish;
 mod shape;
 

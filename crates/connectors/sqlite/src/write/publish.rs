@@ -7,6 +7,7 @@ use synqx_model::{Code, Error};
 use synqx_sdk::Receipt;
 
 use super::ledger::Failure;
+use super::newest;
 use super::shape::{How, Shape};
 use crate::catalog;
 use crate::client::{quote, quote_all};
@@ -41,14 +42,14 @@ pub(crate) fn publish(connection: &Connection, shape: &Shape, staging: &str, row
         }
         How::Swap => swap(connection, shape, staging, rows),
         How::Append => {
-            let inserted = insert(connection, shape, staging)?;
+            let inserted = insert(connection, shape, staging, rows)?;
             drop_table(connection, staging)?;
             Ok(Receipt {
                 inserted,
                 ..Receipt::default()
             })
         }
-        How::Refill => refill(connection, shape, staging),
+        How::Refill => refill(connection, shape, staging, rows),
         How::Upsert => upsert(connection, shape, staging, rows),
     }
 }
@@ -58,14 +59,56 @@ fn drop_table(connection: &Connection, name: &str) -> Done<()> {
     Ok(())
 }
 
-fn insert(connection: &Connection, shape: &Shape, staging: &str) -> Done<u64> {
+/// Inserts the staged rows; all of them, or `E0505`.
+fn insert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<u64> {
     let columns = quote_all(shape.columns.iter().map(String::as_str));
     let sql = format!(
-        "INSERT INTO main.{} ({columns}) SELECT {columns} FROM main.{}",
+        "{} INTO main.{} ({columns}) SELECT {columns} FROM main.{}",
+        shape.insert_words(),
         quote(&shape.name),
         quote(staging)
     );
-    Ok(connection.execute(&sql, [])? as u64)
+    let before = present(connection, shape)?;
+    let inserted = connection.execute(&sql, [])? as u64;
+    accounted(shape, "rows to be inserted", rows, inserted)?;
+    still_there(connection, shape, before, inserted)?;
+    Ok(inserted)
+}
+
+/// The rows of a target whose constraints replace rows in silence; elsewhere they need not be counted.
+fn present(connection: &Connection, shape: &Shape) -> Done<Option<u64>> {
+    if !shape.is_tolerant() {
+        return Ok(None);
+    }
+    let sql = format!("SELECT count(*) FROM main.{}", quote(&shape.name));
+    count(connection, &sql).map(Some)
+}
+
+/// No row that was there is gone. Errors: `E0505`.
+fn still_there(connection: &Connection, shape: &Shape, before: Option<u64>, inserted: u64) -> Done<()> {
+    match (before, present(connection, shape)?) {
+        (Some(before), Some(after)) => accounted(shape, "rows in all afterwards", before + inserted, after),
+        _ => Ok(()),
+    }
+}
+
+/// What SQLite says it did must be what it was given to do. Errors: `E0505`.
+fn accounted(shape: &Shape, what: &str, expected: u64, done: u64) -> Done<()> {
+    if expected == done {
+        return Ok(());
+    }
+    let name = &shape.name;
+    Err(
+        Error::new(Code::E0505, format!("rows for `{name}` are not accounted for"))
+            .with_detail(format!(
+                "There should be {expected} {what}, and SQLite says {done}. Nothing was published. \
+                 An ON CONFLICT clause in the table's definition, or a trigger, ignores or replaces rows."
+            ))
+            .with_hint(format!(
+                "look at `.schema {name}` in sqlite3; remove the clause, or use `write: upsert` with that key"
+            ))
+            .into(),
+    )
 }
 
 fn count(connection: &Connection, sql: &str) -> Done<u64> {
@@ -79,6 +122,13 @@ fn previous(shape: &Shape) -> String {
 
 fn swap(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<Receipt> {
     let target = format!("main.{}", quote(&shape.name));
+    if shape.is_tolerant() {
+        let staged = count(
+            connection,
+            &format!("SELECT count(*) FROM main.{}", quote(staging)),
+        )?;
+        accounted(shape, "rows to be published", rows, staged)?;
+    }
     let deleted = count(connection, &format!("SELECT count(*) FROM {target}"))?;
     let names: Vec<String> = {
         let mut statement = connection
@@ -125,7 +175,7 @@ fn swap(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Don
     })
 }
 
-fn refill(connection: &Connection, shape: &Shape, staging: &str) -> Done<Receipt> {
+fn refill(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<Receipt> {
     let target = format!("main.{}", quote(&shape.name));
     let before = orphans(connection, shape)?;
     if shape.keep_previous {
@@ -137,7 +187,12 @@ fn refill(connection: &Connection, shape: &Shape, staging: &str) -> Done<Receipt
         )?;
     }
     let deleted = connection.execute(&format!("DELETE FROM {target}"), [])? as u64;
-    let inserted = insert(connection, shape, staging)?;
+    let left = count(
+        connection,
+        &format!("SELECT count(*) FROM (SELECT 1 FROM {target} LIMIT 1)"),
+    )?;
+    accounted(shape, "rows after the old ones were deleted", 0, left)?;
+    let inserted = insert(connection, shape, staging, rows)?;
     drop_table(connection, staging)?;
     if orphans(connection, shape)? > before {
         return Err(Error::new(
@@ -186,8 +241,9 @@ fn upsert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> D
     if shape.table.is_none() {
         connection.execute(&format!("CREATE TABLE {target}{}", shape.definition), [])?;
     }
-    let superseded = deduplicate(connection, shape, &stage)?;
     let same_key = join(&shape.key, " AND ", |k| format!("t.{k} = s.{k}"));
+    let mut superseded = deduplicate(connection, shape, &stage)?;
+    superseded += newest::remove_beaten(connection, shape, &stage, &target, &same_key)?;
     let matched = format!("EXISTS (SELECT 1 FROM {target} t WHERE {same_key})");
     let distinct = rows - superseded;
     let known = count(
@@ -200,58 +256,72 @@ fn upsert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> D
         .filter(|c| !shape.key.contains(c))
         .cloned()
         .collect();
-    let unique = shape.table.as_ref().is_none_or(|t| t.has_unique_key(&shape.key));
-    let columns = quote_all(shape.columns.iter().map(String::as_str));
-    let inserted = distinct - known;
-    let updated = if unique {
-        let key = quote_all(shape.key.iter().map(String::as_str));
-        let action = if others.is_empty() {
-            "NOTHING".to_owned()
-        } else {
-            let set = join(&others, ", ", |c| format!("{c} = excluded.{c}"));
-            let differs = join(&others, " OR ", |c| {
-                format!("t.{c} IS NOT excluded.{c} COLLATE BINARY")
-            });
-            format!("UPDATE SET {set} WHERE {differs}")
-        };
-        let sql = format!(
-            "INSERT INTO {target} AS t ({columns}) SELECT {columns} FROM {stage} WHERE true ON CONFLICT ({key}) DO {action}"
-        );
-        let changed = connection.execute(&sql, [])? as u64;
-        changed
-            .checked_sub(inserted)
-            .ok_or_else(|| Error::bug("an upsert changed fewer rows than are new"))?
+    let differs = if others.is_empty() {
+        "false".to_owned()
     } else {
-        let differs = join(&others, " OR ", |c| format!("t.{c} IS NOT s.{c} COLLATE BINARY"));
-        let mut updated = 0;
+        join(&others, " OR ", |c| format!("t.{c} IS NOT s.{c} COLLATE BINARY"))
+    };
+    let changing = count(
+        connection,
+        &format!(
+            "SELECT count(*) FROM {stage} s WHERE EXISTS (SELECT 1 FROM {target} t WHERE {same_key} AND ({differs}))"
+        ),
+    )?;
+    let new = distinct - known;
+    let before = present(connection, shape)?;
+    if shape.table.as_ref().is_none_or(|t| t.has_unique_key(&shape.key)) {
+        let touched = upsert_indexed(connection, shape, &stage, &others)?;
+        accounted(shape, "rows to be inserted or updated", new + changing, touched)?;
+    } else {
+        let columns = quote_all(shape.columns.iter().map(String::as_str));
         if !others.is_empty() {
-            let changing = format!(
-                "SELECT count(*) FROM {stage} s WHERE EXISTS (SELECT 1 FROM {target} t WHERE {same_key} AND ({differs}))"
-            );
-            updated = count(connection, &changing)?;
             let set = join(&others, ", ", |c| format!("{c} = s.{c}"));
-            connection.execute(
+            // Several stored rows may have one key, so the rows are no count of keys.
+            let touched = connection.execute(
                 &format!("UPDATE {target} AS t SET {set} FROM {stage} s WHERE {same_key} AND ({differs})"),
                 [],
-            )?;
+            )? as u64;
+            if touched < changing {
+                accounted(shape, "rows to be updated", changing, touched)?;
+            }
         }
-        connection.execute(
-            &format!("INSERT INTO {target} ({columns}) SELECT {columns} FROM {stage} s WHERE NOT {matched}"),
+        let words = shape.insert_words();
+        let inserted = connection.execute(
+            &format!("{words} INTO {target} ({columns}) SELECT {columns} FROM {stage} s WHERE NOT {matched}"),
             [],
-        )?;
-        updated
-    };
+        )? as u64;
+        accounted(shape, "rows to be inserted", new, inserted)?;
+    }
+    still_there(connection, shape, before, new)?;
     drop_table(connection, staging)?;
-    let unchanged = known
-        .checked_sub(updated)
-        .ok_or_else(|| Error::bug("an upsert updated more keys than were known"))?;
     Ok(Receipt {
-        inserted,
-        updated,
-        unchanged,
+        inserted: new,
+        updated: changing,
+        unchanged: known - changing,
         superseded,
         ..Receipt::default()
     })
+}
+
+/// The statement of an upsert by a unique key; how many rows it inserted or updated.
+fn upsert_indexed(connection: &Connection, shape: &Shape, stage: &str, others: &[String]) -> Done<u64> {
+    let target = format!("main.{}", quote(&shape.name));
+    let columns = quote_all(shape.columns.iter().map(String::as_str));
+    let key = quote_all(shape.key.iter().map(String::as_str));
+    let action = if others.is_empty() {
+        "NOTHING".to_owned()
+    } else {
+        let set = join(others, ", ", |c| format!("{c} = excluded.{c}"));
+        let differs = join(others, " OR ", |c| {
+            format!("t.{c} IS NOT excluded.{c} COLLATE BINARY")
+        });
+        format!("UPDATE SET {set} WHERE {differs}")
+    };
+    let words = shape.insert_words();
+    let sql = format!(
+        "{words} INTO {target} AS t ({columns}) SELECT {columns} FROM {stage} WHERE true ON CONFLICT ({key}) DO {action}"
+    );
+    Ok(connection.execute(&sql, [])? as u64)
 }
 
 /// Leaves the newest row of each key in staging, and says how many lost. Errors: `E0308`.

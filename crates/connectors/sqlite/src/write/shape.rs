@@ -49,6 +49,15 @@ pub(crate) enum How {
     Upsert,
 }
 
+/// A column of `order_by` that the target stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    pub(crate) column: String,
+    pub(crate) descending: bool,
+    /// What both sides are compared as.
+    pub(crate) kind: mapping::Kind,
+}
+
 /// A decision about a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
@@ -65,7 +74,10 @@ pub(crate) struct Shape {
     pub(crate) key: Vec<String>,
     pub(crate) keep_previous: bool,
     pub(crate) dependents: Vec<String>,
+    /// The leading columns of `order_by` that the target has, to be compared with what is stored.
+    pub(crate) order: Vec<Ordered>,
     why: &'static str,
+    notes: Vec<String>,
     /// The statement's part after the name, for a table that is created or swapped.
     pub(crate) definition: String,
 }
@@ -82,6 +94,7 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         columns,
         added,
         mut errors,
+        notes,
     } = match &table {
         Some(table) => mark_rowid(table, meet(table, target)),
         None => create(target)?,
@@ -116,6 +129,10 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         ),
         _ => String::new(),
     };
+    let order = match &table {
+        Some(_) if how == How::Upsert => ordered(target, &slots, &columns, &added),
+        _ => Vec::new(),
+    };
     let keep_previous = target.replace.keep_previous && table.is_some() && target.mode == WriteMode::Replace;
     Ok(Shape {
         name,
@@ -127,9 +144,28 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         key,
         keep_previous,
         dependents,
+        order,
         why,
+        notes,
         definition,
     })
+}
+
+/// The leading columns of `order_by` in which what arrives can be compared with what is stored.
+fn ordered(target: &Target, slots: &[Slot], columns: &[String], added: &[(String, String)]) -> Vec<Ordered> {
+    let one = |order: &synqx_sdk::OrderBy| {
+        let at = slots.iter().position(|s| *s.field.name() == order.column)?;
+        let (slot, column) = (&slots[at], &columns[at]);
+        if added.iter().any(|(name, _)| name == column) {
+            return None;
+        }
+        Some(Ordered {
+            column: column.clone(),
+            descending: order.descending,
+            kind: mapping::comparable(&slot.field, &slot.declared)?,
+        })
+    };
+    target.order_by.iter().map_while(one).collect()
 }
 
 fn refuse_target(name: &str, table: Option<&Table>, target: &Target) -> Result<()> {
@@ -166,6 +202,7 @@ struct Columns {
     columns: Vec<String>,
     added: Vec<(String, String)>,
     errors: Vec<Error>,
+    notes: Vec<String>,
 }
 
 fn create(target: &Target) -> Result<Columns> {
@@ -174,6 +211,7 @@ fn create(target: &Target) -> Result<Columns> {
         columns: Vec::new(),
         added: Vec::new(),
         errors: Vec::new(),
+        notes: Vec::new(),
     };
     if target.schema.fields().is_empty() {
         return Err(Error::new(
@@ -218,6 +256,7 @@ fn meet(table: &Table, target: &Target) -> Columns {
         columns: Vec::new(),
         added: Vec::new(),
         errors: Vec::new(),
+        notes: Vec::new(),
     };
     let mut differences = Vec::new();
     let ignore = target.policy == SchemaPolicy::Ignore;
@@ -277,12 +316,12 @@ fn meet(table: &Table, target: &Target) -> Columns {
             },
         }
     }
-    absent(table, &found, ignore, &mut differences);
+    absent(table, target, &mut found, &mut differences);
     if !differences.is_empty() {
         found.errors.push(
             Error::new(Code::E0405, format!("schema of the load differs from target `{}`", table.name))
                 .with_detail(differences.join(" "))
-                .with_hint("use `schema: evolve` to add columns, or `schema: ignore` to load the columns both sides have; a column's type is changed with `cast`"),
+                .with_hint("use `schema: evolve` to add columns and leave out what does not arrive, or `schema: ignore` to load the columns both sides have; a column's type is changed with `cast`"),
         );
     }
     found
@@ -296,16 +335,37 @@ fn mark_rowid(table: &Table, mut found: Columns) -> Columns {
     found
 }
 
-/// What the target has and the load lacks.
-fn absent(table: &Table, found: &Columns, ignore: bool, differences: &mut Vec<String>) {
+/// What the target has and the load lacks: notes, or differences that stop the load.
+fn absent(table: &Table, target: &Target, found: &mut Columns, differences: &mut Vec<String>) {
+    let ignore = target.policy == SchemaPolicy::Ignore;
     for column in table
         .columns
         .iter()
         .filter(|c| !c.generated && !found.columns.contains(&c.name))
     {
-        let filled =
-            !column.not_null || column.has_default || table.rowid_alias() == Some(column.name.as_str());
-        if !ignore || !filled {
+        let numbered = table.rowid_alias() == Some(column.name.as_str());
+        let filled = !column.not_null || column.has_default || numbered;
+        let silent = match (target.policy, target.mode) {
+            (SchemaPolicy::Strict, WriteMode::Replace) => numbered,
+            (SchemaPolicy::Strict, _) => numbered || column.has_default,
+            _ => filled,
+        };
+        let what = match (numbered, column.has_default) {
+            (true, _) => "the next number",
+            (false, true) => "its default",
+            (false, false) => "NULL",
+        };
+        if silent && target.mode == WriteMode::Upsert {
+            found.notes.push(format!(
+                "column `{}` does not arrive: new rows get {what}, other rows keep what they have",
+                column.name
+            ));
+        } else if silent {
+            found.notes.push(format!(
+                "column `{}` does not arrive: rows get {what}",
+                column.name
+            ));
+        } else {
             let needed = if filled { "" } else { ", and it needs a value" };
             differences.push(format!(
                 "- {} {} (not in the load{needed}).",
@@ -499,6 +559,26 @@ fn define(slots: &[Slot], columns: &[String], key: &[String]) -> String {
 }
 
 impl Shape {
+    /// Constraints of the target replace or ignore rows that break them.
+    pub(crate) fn is_tolerant(&self) -> bool {
+        self.words().contains("on conflict")
+    }
+
+    /// The first words of a statement that inserts. A NULL that a constraint would replace by the default is refused.
+    pub(crate) fn insert_words(&self) -> &'static str {
+        if self.words().contains("not null on conflict") {
+            "INSERT OR ABORT"
+        } else {
+            "INSERT"
+        }
+    }
+
+    /// The target's definition in lower case, with single blanks.
+    fn words(&self) -> String {
+        let sql = self.table.as_ref().map_or("", |t| t.sql.as_str()).to_lowercase();
+        sql.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// The statements that make the staging table.
     pub(crate) fn stage(&self, staging: &str) -> Vec<String> {
         let staging = quote(staging);
@@ -572,9 +652,10 @@ impl Shape {
                 );
             }
         }
-        let mut notes = vec![
+        let mut notes = self.notes.clone();
+        notes.push(
             "the file's write lock is held while a batch is staged and while the load is published, not between".to_owned(),
-        ];
+        );
         if self.how == How::Refill && !self.dependents.is_empty() {
             notes.push(format!(
                 "the table is emptied and filled again, because of {}; its triggers fire",
