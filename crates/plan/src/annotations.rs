@@ -3,7 +3,7 @@
 //! A column of the output that is, by lineage, a column of a source keeps that source's annotations; any expression
 //! that is more than the column itself loses them, because its native type would be a lie.
 
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) fn annotated(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// The source's field a column of the output is, when it is one and nothing else.
-fn origin(plan: &LogicalPlan, index: usize) -> Option<Field> {
+pub(crate) fn origin(plan: &LogicalPlan, index: usize) -> Option<Field> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let name = scan.projected_schema.field(index).name();
@@ -68,6 +68,20 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<Field> {
                 .all(|o| o.is_some_and(|o| o.metadata() == first.metadata()))
                 .then_some(first)
         }
+        LogicalPlan::RecursiveQuery(query) => origin(&query.static_term, index),
+        LogicalPlan::Unnest(unnest) => {
+            let from = *unnest.dependency_indices.get(index)?;
+            let field = origin(&unnest.input, from)?;
+            match field.data_type() {
+                DataType::List(item) | DataType::LargeList(item)
+                    if unnest.list_type_columns.iter().any(|(list, _)| *list == from) =>
+                {
+                    Some(item.as_ref().clone())
+                }
+                _ if unnest.struct_type_columns.contains(&from) => None,
+                _ => Some(field),
+            }
+        }
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
             if let Some(step) = node.downcast_ref::<Step>() {
@@ -88,6 +102,6 @@ fn through(expr: &Expr, input: &LogicalPlan) -> Option<Field> {
     }
 }
 
-fn position(column: &Column, input: &LogicalPlan) -> Option<usize> {
+pub(crate) fn position(column: &Column, input: &LogicalPlan) -> Option<usize> {
     input.schema().maybe_index_of_column(column)
 }

@@ -13,18 +13,20 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion::prelude::{col, lit};
 use synqx_model::dag::{Graph, InputRef};
 use synqx_model::manifest::StepKind;
-use synqx_model::spec::{FillNulls, Load, Node, Operator, PartitionBy, PipelineSpec, Switch};
+use synqx_model::spec::{Load, Node, Operator, PartitionBy, PipelineSpec, Switch};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{Budget, Connection, Dataset, Literal, TableSchema};
 use tokio::sync::OnceCell;
 
 use crate::annotations::annotated;
 use crate::check::Check;
+use crate::cut::{Cuts, absorbs, checks};
 use crate::display::{Placement, SourceReport};
+use crate::estimate::{bytes_at_most, notes};
 use crate::exchange::{Exchange, ExchangeTable};
 use crate::fragment::{Fragment, JoinPolicy, Output};
 use crate::lower::{BRANCH, Lowering, names, quoted, require};
@@ -34,6 +36,7 @@ use crate::session::{any_operator, session};
 use crate::source::SourceTable;
 use crate::step::Step;
 use crate::trouble::{Phase, duplicate, inward};
+use crate::uses::check_uses;
 
 /// An extract's connection, described.
 #[derive(Clone)]
@@ -158,6 +161,25 @@ pub async fn compile(
     sources: &BTreeMap<String, OpenSource>,
     options: &PlanOptions,
 ) -> Result<PlanGraph> {
+    let mut options = options.clone();
+    loop {
+        let (compiled, lost) = compile_once(spec, graph, sources, &options).await?;
+        let known = options.spool.len();
+        options.spool.extend(lost);
+        if options.spool.len() == known {
+            return Ok(compiled);
+        }
+        // The optimizer found that nobody needs the rows of a check; kept on their own, they are judged all the same.
+    }
+}
+
+/// A plan graph, and the nodes whose checks the optimizer removed from it.
+async fn compile_once(
+    spec: &PipelineSpec,
+    graph: &Graph,
+    sources: &BTreeMap<String, OpenSource>,
+    options: &PlanOptions,
+) -> Result<(PlanGraph, BTreeSet<String>)> {
     let context = session(options)?;
     let mut compiler = Compiler {
         spec,
@@ -229,6 +251,7 @@ impl Compiler<'_> {
     async fn node(&mut self, node: &Node) -> Result<()> {
         let plan = self.lowered(node).await?;
         self.check_types(&plan)?;
+        check_uses(&plan)?;
         unique_names(&plan)?;
         let meter = self.meters.step_mut(&node.id);
         if let Operator::Load(load) = &node.operator {
@@ -251,7 +274,7 @@ impl Compiler<'_> {
             self.branches(node, switch, step);
             return Ok(());
         }
-        let relation = if self.is_shared(&node.id) {
+        let relation = if self.cuts().is_kept(&node.id) {
             let (exchange, full) = self.cut(node, step);
             Relation::Exchange {
                 exchange,
@@ -356,25 +379,6 @@ impl Compiler<'_> {
         aliased(plan, &name)
     }
 
-    /// Read by several nodes, several times by one, or by an operator that looks at its input twice.
-    fn is_shared(&self, id: &str) -> bool {
-        let twice = |consumer: &String| {
-            matches!(
-                self.spec.node(consumer).map(|n| &n.operator),
-                Some(Operator::FillNulls(FillNulls {
-                    strategy: Some(_),
-                    ..
-                }))
-            )
-        };
-        let consumers = self.graph.consumers.get(id);
-        if self.options.spool.contains(id) {
-            return true;
-        }
-        self.graph.uses.get(id).is_some_and(|uses| *uses > 1)
-            || consumers.is_some_and(|c| c.len() > 1 || c.iter().any(twice))
-    }
-
     fn extract(&mut self, node: &Node) -> Result<LogicalPlan> {
         let open = self
             .sources
@@ -424,6 +428,14 @@ impl Compiler<'_> {
         (exchange, full)
     }
 
+    fn cuts(&self) -> Cuts<'_> {
+        Cuts {
+            spec: self.spec,
+            graph: self.graph,
+            spool: &self.options.spool,
+        }
+    }
+
     fn check_types(&self, plan: &LogicalPlan) -> Result<()> {
         let state = self.context.state();
         state
@@ -434,7 +446,8 @@ impl Compiler<'_> {
     }
 
     /// Optimises consumers first, so that each exchange stores only the columns somebody reads.
-    fn finish(mut self) -> Result<PlanGraph> {
+    fn finish(mut self) -> Result<(PlanGraph, BTreeSet<String>)> {
+        let mut lost = BTreeSet::new();
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut fragments = Vec::new();
         let drafts: Vec<Draft> = self.fragments.drain(..).collect();
@@ -452,11 +465,19 @@ impl Compiler<'_> {
             let logical = state
                 .optimize(&plan)
                 .map_err(|e| inward(e, Phase::Planning).at_node(&node))?;
+            lost.extend(checks(&plan).difference(&checks(&logical)).cloned());
             let schema = retyped(&schema, &logical);
             if let Output::Exchange(exchange) = &output {
                 exchange.narrow(Arc::clone(&schema));
             }
-            let reads = read_columns(&logical, &mut wanted);
+            // Also what the optimizer found nobody needs: its checks judge all the same, but nothing arrives.
+            let needed = read_columns(&logical, &mut wanted);
+            let reads = read_columns(&plan, &mut BTreeMap::new());
+            each_exchange(&plan, &mut |_, table| {
+                if !needed.contains(&table.exchange.node) {
+                    self.meters.forget(&table.meter);
+                }
+            });
             let joins = self.join_policy(&logical);
             let notes = notes(&logical, joins);
             fragments.push(Fragment {
@@ -482,12 +503,13 @@ impl Compiler<'_> {
             .iter()
             .filter_map(|id| self.spec.node(id))
             .map(|node| step_info(node, self.spec, self.graph));
-        Ok(PlanGraph {
+        let graph = PlanGraph {
             fragments,
             steps: steps.collect(),
             meters: self.meters.clone(),
             reports: Arc::clone(&self.reports),
-        })
+        };
+        Ok((graph, lost))
     }
 
     /// Hash joins when every join has a side known to be at most a quarter of the budget, else sort-merge.
@@ -507,20 +529,6 @@ impl Compiler<'_> {
             JoinPolicy::Hash
         }
     }
-}
-
-/// Whether a node further down has conditions that may sink below this one.
-fn absorbs(id: &str, spec: &PipelineSpec, graph: &Graph) -> bool {
-    let mut queue: Vec<&String> = graph.consumers.get(id).into_iter().flatten().collect();
-    while let Some(next) = queue.pop() {
-        match spec.node(next).map(|node| &node.operator) {
-            Some(Operator::Filter(_) | Operator::Sql(_) | Operator::Join(_) | Operator::Deduplicate(_)) => {
-                return true;
-            }
-            _ => queue.extend(graph.consumers.get(next).into_iter().flatten()),
-        }
-    }
-    false
 }
 
 /// The rows of a range.
@@ -700,74 +708,27 @@ fn retyped(schema: &SchemaRef, plan: &LogicalPlan) -> SchemaRef {
 /// Which exchanges a plan reads, and which of their columns.
 fn read_columns(plan: &LogicalPlan, wanted: &mut BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let mut reads = Vec::new();
+    each_exchange(plan, &mut |scan, table| {
+        let columns = wanted.entry(table.exchange.node.clone()).or_default();
+        columns.extend(scan.projected_schema.fields().iter().map(|f| f.name().clone()));
+        for filter in &scan.filters {
+            columns.extend(filter.column_refs().iter().map(|c| c.name.clone()));
+        }
+        if !reads.contains(&table.exchange.node) {
+            reads.push(table.exchange.node.clone());
+        }
+    });
+    reads
+}
+
+fn each_exchange(plan: &LogicalPlan, found: &mut dyn FnMut(&TableScan, &ExchangeTable)) {
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Ok(provider) = source_as_provider(&scan.source)
             && let Some(table) = (provider.as_ref() as &dyn std::any::Any).downcast_ref::<ExchangeTable>()
         {
-            let columns = wanted.entry(table.exchange.node.clone()).or_default();
-            columns.extend(scan.projected_schema.fields().iter().map(|f| f.name().clone()));
-            for filter in &scan.filters {
-                columns.extend(filter.column_refs().iter().map(|c| c.name.clone()));
-            }
-            if !reads.contains(&table.exchange.node) {
-                reads.push(table.exchange.node.clone());
-            }
+            found(scan, table);
         }
         Ok(TreeNodeRecursion::Continue)
     });
-    reads
-}
-
-/// Bytes a plan's rows can have at most, where the sources are certain.
-fn bytes_at_most(plan: &LogicalPlan) -> Option<u64> {
-    let width = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| f.data_type().primitive_width().unwrap_or(48) as u64)
-        .sum::<u64>();
-    rows_at_most(plan).map(|rows| rows.saturating_mul(width + 8))
-}
-
-fn rows_at_most(plan: &LogicalPlan) -> Option<u64> {
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            let provider = source_as_provider(&scan.source).ok()?;
-            let any = provider.as_ref() as &dyn std::any::Any;
-            any.downcast_ref::<SourceTable>()
-                .and_then(|table| table.open.table.rows_at_most)
-        }
-        LogicalPlan::Projection(p) => rows_at_most(&p.input),
-        LogicalPlan::Filter(f) => rows_at_most(&f.input),
-        LogicalPlan::SubqueryAlias(a) => rows_at_most(&a.input),
-        LogicalPlan::Sort(s) => rows_at_most(&s.input),
-        LogicalPlan::Distinct(d) => rows_at_most(d.input()),
-        LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => Some(1),
-        LogicalPlan::Aggregate(a) => rows_at_most(&a.input),
-        LogicalPlan::Join(j) if matches!(j.join_type, JoinType::LeftSemi | JoinType::LeftAnti) => {
-            rows_at_most(&j.left)
-        }
-        LogicalPlan::Extension(e) => e.node.inputs().first().and_then(|input| rows_at_most(input)),
-        _ => None,
-    }
-}
-
-/// What cannot spill, in words.
-fn notes(plan: &LogicalPlan, joins: JoinPolicy) -> Vec<String> {
-    let mut notes = Vec::new();
-    if any_operator(plan, &|p| matches!(p, LogicalPlan::Join(j) if j.on.is_empty())) {
-        notes.push(
-            "a join without an equality of columns cannot spill: one side is held in memory".to_owned(),
-        );
-    }
-    if any_operator(plan, &|p| matches!(p, LogicalPlan::Join(j) if !j.on.is_empty())) {
-        notes.push(match joins {
-            JoinPolicy::Hash => "hash join: one side is known to fit a quarter of the budget".to_owned(),
-            JoinPolicy::SortMerge => {
-                "sort-merge join: no side is known to be small; both are sorted and may spill".to_owned()
-            }
-        });
-    }
-    notes
 }

@@ -6,10 +6,14 @@
 //! operators of our own; `source` and `exchange` are what fragments read.
 
 mod annotations;
+mod arithmetic;
 mod check;
 mod compact;
 mod compile;
+mod cut;
 mod display;
+mod estimate;
+mod exact;
 mod exchange;
 mod fragment;
 mod functions;
@@ -20,9 +24,12 @@ mod predicate;
 mod session;
 mod source;
 mod step;
+mod sum;
+mod time_text;
 #[cfg(test)]
 mod transparency;
 mod trouble;
+mod uses;
 
 pub use check::{RejectSink, Rejected};
 pub use compile::{OpenSource, PlanGraph, PlanOptions, Range, StepInfo, compile, edge_name};

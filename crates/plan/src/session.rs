@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
+use crate::arithmetic::CheckedIntegers;
 use crate::check::{Check, CheckExec};
 use crate::compile::PlanOptions;
 use crate::fragment::JoinPolicy;
@@ -57,6 +58,7 @@ pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionConte
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_analyzer_rule(Arc::new(CheckedIntegers))
         .with_query_planner(Arc::new(Planner))
         .build();
     let context = SessionContext::new_with_state(state);

@@ -11,3 +11,4 @@ mod memory;
 mod network;
 mod setting;
 mod trouble;
+mod values;

@@ -1,7 +1,8 @@
 //! The `cast` operator: exact types, formats for text, and three answers to a value that does not convert.
 //!
 //! `fail` uses the strict cast and ends the run; `null` uses the forgiving one; `quarantine` judges each row by
-//! whether every value converted and sets the others aside with their original values.
+//! whether every value converted and sets the others aside with their original values. A value that would be
+//! rounded or cut does not convert: `exact` judges by converting back.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, try_cast};
@@ -11,7 +12,9 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::type_names::{parse_type, render_type};
 
 use super::Lowering;
+use crate::exact::{exact_cast, may_lose};
 use crate::functions::parse_time;
+use crate::time_text::TimeFormat;
 use crate::trouble::{Phase, inward};
 
 impl Lowering<'_> {
@@ -45,14 +48,18 @@ impl Lowering<'_> {
             let checked = self.fail_misfits(&targets)?;
             self.inputs[0].1 = checked;
         }
-        self.project(|_, name, column| {
+        let fields = self.input().schema().fields().clone();
+        self.project(|index, name, column| {
+            let from = fields[index].data_type();
             Some(match target(name) {
                 None => column,
-                Some((_, to @ CastTo::Formatted(_), data_type)) => {
-                    forgiving(column, to, data_type).alias(name)
+                Some((_, CastTo::Type(_), data_type)) if strict && may_lose(from, data_type) => {
+                    exact_cast(data_type.clone(), true).call(vec![column]).alias(name)
                 }
-                Some((_, _, data_type)) if strict => cast(column, data_type.clone()).alias(name),
-                Some((_, to, data_type)) => forgiving(column, to, data_type).alias(name),
+                Some((_, CastTo::Type(_), data_type)) if strict => {
+                    cast(column, data_type.clone()).alias(name)
+                }
+                Some((_, to, data_type)) => forgiving(column, from, to, data_type).alias(name),
             })
         })
     }
@@ -79,18 +86,16 @@ impl Lowering<'_> {
         let rules: Vec<(Expr, String)> = targets
             .iter()
             .map(|(name, to, data_type)| {
-                let column = Expr::Column(datafusion::common::Column::new(
-                    self.input()
-                        .schema()
-                        .qualified_field_with_unqualified_name(name)
-                        .ok()
-                        .and_then(|(q, _)| q.cloned()),
-                    name,
-                ));
+                let found = self.input().schema().qualified_field_with_unqualified_name(name);
+                let (qualifier, from) = match found {
+                    Ok((qualifier, field)) => (qualifier.cloned(), field.data_type().clone()),
+                    Err(_) => (None, DataType::Null),
+                };
+                let column = Expr::Column(datafusion::common::Column::new(qualifier, name));
                 let converts = column
                     .clone()
                     .is_null()
-                    .or(forgiving(column, to, data_type).is_not_null());
+                    .or(forgiving(column, &from, to, data_type).is_not_null());
                 (converts, format!("{name} converts to {}", render_type(data_type)))
             })
             .collect();
@@ -141,12 +146,9 @@ fn formatted(to: &CastTo, data_type: DataType) -> Result<DataType> {
     match to {
         CastTo::Type(_) => Ok(data_type),
         CastTo::Formatted(format) => match data_type {
-            DataType::Date32 | DataType::Timestamp(..) if valid_format(&format.format) => Ok(data_type),
-            DataType::Date32 | DataType::Timestamp(..) => Err(Error::new(
-                Code::E0103,
-                format!("`{}` is not a time format", format.format),
-            )
-            .with_hint("use strftime letters, such as `%d/%m/%Y %H:%M:%S`")),
+            DataType::Date32 | DataType::Timestamp(..) => TimeFormat::new(&format.format, &data_type)
+                .map(|_| data_type)
+                .map_err(|(message, hint)| Error::new(Code::E0103, message).with_hint(hint)),
             _ => Err(Error::new(
                 Code::E0103,
                 format!("a format cannot be used for {}", render_type(&data_type)),
@@ -156,18 +158,17 @@ fn formatted(to: &CastTo, data_type: DataType) -> Result<DataType> {
     }
 }
 
-fn valid_format(format: &str) -> bool {
-    !chrono::format::StrftimeItems::new(format).any(|item| matches!(item, chrono::format::Item::Error))
-}
-
-/// The conversion that is NULL where a value does not convert.
-fn forgiving(column: Expr, to: &CastTo, data_type: &DataType) -> Expr {
+/// The conversion that is NULL where a value does not convert, or not without loss.
+fn forgiving(column: Expr, from: &DataType, to: &CastTo, data_type: &DataType) -> Expr {
     match to {
+        CastTo::Type(_) if may_lose(from, data_type) => {
+            exact_cast(data_type.clone(), false).call(vec![column])
+        }
         CastTo::Type(_) => try_cast(column, data_type.clone()),
         CastTo::Formatted(format) => {
             let text = cast(column, DataType::Utf8View);
             let pattern = lit(ScalarValue::Utf8View(Some(format.format.clone())));
-            cast(parse_time().call(vec![text, pattern]), data_type.clone())
+            parse_time(data_type.clone()).call(vec![text, pattern])
         }
     }
 }

@@ -11,6 +11,7 @@ use synqx_sdk::type_names::{is_text, render_type};
 
 use super::{Lowering, expression, quoted};
 use crate::trouble::{Phase, duplicate, inward};
+use crate::uses::disguised;
 
 impl Lowering<'_> {
     pub(super) async fn map(&self, map: &MapColumns) -> Result<LogicalPlan> {
@@ -100,6 +101,7 @@ impl Lowering<'_> {
         if let Some(error) = Error::all(named.filter_map(|name| self.require(name).err())) {
             return Err(error);
         }
+        let disguised = disguised(self.input());
         let mut items = Vec::new();
         for field in self.input().schema().fields() {
             let name = field.name();
@@ -108,7 +110,9 @@ impl Lowering<'_> {
             let filled = match (fill.columns.get(name), &fill.value, fill.strategy) {
                 (Some(value), _, _) => Some(literal(value, name)?),
                 (None, Some(value), _)
-                    if in_subset && (!fill.subset.is_empty() || fits(value, field.data_type())) =>
+                    if in_subset
+                        && (!fill.subset.is_empty()
+                            || (fits(value, field.data_type()) && !disguised.contains(name))) =>
                 {
                     Some(literal(value, name)?)
                 }
@@ -144,6 +148,7 @@ impl Lowering<'_> {
         }
         pattern(&replace.pattern)?;
         let text = |s: &str| format!("'{}'", s.replace('\'', "''"));
+        let disguised = disguised(self.input());
         let mut items = Vec::new();
         for field in self.input().schema().fields() {
             let name = quoted(field.name());
@@ -160,7 +165,11 @@ impl Lowering<'_> {
                 .with_hint("cast it to text first"));
             }
             items.push(
-                if named || (replace.subset.is_empty() && is_text(field.data_type())) {
+                if named
+                    || (replace.subset.is_empty()
+                        && is_text(field.data_type())
+                        && !disguised.contains(field.name()))
+                {
                     format!(
                         "regexp_replace({name}, {}, {}, 'g') as {name}",
                         text(&replace.pattern),

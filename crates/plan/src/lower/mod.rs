@@ -9,6 +9,7 @@ mod columns;
 mod relational;
 mod text;
 mod validate;
+mod widen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use synqx_model::spec::{Node, Operator};
 pub(crate) use self::text::{expression, names, order_item, quoted, require};
 use crate::meter::Meters;
 use crate::trouble::{Phase, inward};
+use crate::uses::disguised;
 
 /// The column a switch's exchange carries: the number of the branch that takes the row, NULL for none.
 pub(crate) const BRANCH: &str = "__synqx_branch";
@@ -140,6 +142,15 @@ impl Lowering<'_> {
     /// Fails with the nearest name unless the input has the column. Errors: `E0401`.
     pub(crate) fn require(&self, column: &str) -> Result<()> {
         require(&self.names(), column)
+    }
+
+    /// A column to order by where any order will do: text that is really something else as the text it is.
+    pub(crate) fn order_key(&self, column: &str) -> String {
+        if disguised(self.input()).iter().any(|name| name == column) {
+            format!("cast({} as text)", quoted(column))
+        } else {
+            quoted(column)
+        }
     }
 
     /// The inputs are known by their own names and in lower case; `route.big` is table `big` of schema `route`.

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use synqx_model::spec::{Aggregate, Deduplicate, Join, JoinHow, JoinOn, Keep, Sort, Switch, Union, UnionBy};
 use synqx_model::{Code, Error, Result};
 
+use super::widen::shared_type;
 use super::{BRANCH, Lowering, expression, names, order_item, quoted, require};
 use crate::predicate::is_comparable;
 use crate::trouble::{Phase, duplicate, inward};
@@ -63,9 +65,9 @@ impl Lowering<'_> {
     fn sortable(&self) -> Vec<String> {
         let fields = self.input().schema().fields().iter();
         let sortable = fields.filter(|field| is_comparable(field.data_type()));
-        let columns: Vec<String> = sortable.map(|field| quoted(field.name())).collect();
+        let columns: Vec<String> = sortable.map(|field| self.order_key(field.name())).collect();
         if columns.is_empty() {
-            self.names().iter().map(|name| quoted(name)).collect()
+            self.names().iter().map(|name| self.order_key(name)).collect()
         } else {
             columns
         }
@@ -132,6 +134,7 @@ impl Lowering<'_> {
         if let Some(error) = Error::all(missing) {
             return Err(error);
         }
+        self.comparable_keys(keys)?;
         let condition = match &spec.on {
             JoinOn::Columns(keys) if keys.is_empty() => {
                 return Err(
@@ -174,10 +177,75 @@ impl Lowering<'_> {
         .await
     }
 
+    /// Keys of both sides must have a type that holds the values of both. Errors: `E0402`.
+    fn comparable_keys(&self, keys: &[String]) -> Result<()> {
+        let data_type = |side: usize, key: &str| {
+            let field = self.inputs[side].1.schema().field_with_unqualified_name(key);
+            field.map(|field| field.data_type().clone()).ok()
+        };
+        let faults = keys.iter().filter_map(|key| {
+            let (left, right) = (data_type(0, key)?, data_type(1, key)?);
+            shared_type(key, &left, &right, "join").err()
+        });
+        Error::all(faults).map_or(Ok(()), Err)
+    }
+
+    /// The inputs of a union with every column in the type all of them share. Errors: `E0402`.
+    fn widened(&self, by: UnionBy) -> Result<Vec<LogicalPlan>> {
+        let plans = self.inputs.iter().map(|(_, plan)| plan);
+        let place = |index: usize, name: &str| match by {
+            UnionBy::Name => name.to_owned(),
+            UnionBy::Position => index.to_string(),
+        };
+        let mut types: BTreeMap<String, DataType> = BTreeMap::new();
+        let mut errors = Vec::new();
+        for plan in plans.clone() {
+            for (index, field) in plan.schema().fields().iter().enumerate() {
+                let key = place(index, field.name());
+                let Some(known) = types.get(&key) else {
+                    types.insert(key, field.data_type().clone());
+                    continue;
+                };
+                match shared_type(field.name(), known, field.data_type(), "union") {
+                    Ok(shared) => drop(types.insert(key, shared)),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        if let Some(error) = Error::all(errors) {
+            return Err(error);
+        }
+        let widened = plans.map(|plan| {
+            let fields = plan.schema().fields().iter().enumerate();
+            let fits = |(index, field): (usize, &FieldRef)| {
+                let shared = types.get(&place(index, field.name()));
+                shared.is_none_or(|shared| shared.equals_datatype(field.data_type()))
+            };
+            if fields.into_iter().all(fits) {
+                return Ok(plan.clone());
+            }
+            let columns = plan.schema().columns().into_iter().zip(plan.schema().fields());
+            let exprs = columns.enumerate().map(|(index, (column, field))| {
+                let name = field.name();
+                match types.get(&place(index, name)) {
+                    Some(shared) if !shared.equals_datatype(field.data_type()) => {
+                        cast(Expr::Column(column), shared.clone()).alias(name)
+                    }
+                    _ => Expr::Column(column),
+                }
+            });
+            LogicalPlanBuilder::from(plan.clone())
+                .project(exprs.collect::<Vec<_>>())
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(|e| inward(e, Phase::Planning))
+        });
+        widened.collect()
+    }
+
     pub(super) fn union(&self, spec: &Union) -> Result<LogicalPlan> {
-        let plans: Vec<LogicalPlan> = self.inputs.iter().map(|(_, plan)| plan.clone()).collect();
         if spec.by == UnionBy::Position {
-            let counts: Vec<usize> = plans.iter().map(|p| p.schema().fields().len()).collect();
+            let counts = self.inputs.iter().map(|(_, plan)| plan.schema().fields().len());
+            let counts: Vec<usize> = counts.collect();
             if counts.iter().any(|count| *count != counts[0]) {
                 return Err(Error::new(
                     Code::E0402,
@@ -194,7 +262,7 @@ impl Lowering<'_> {
                 .with_hint("use `by: name`, or drop columns before"));
             }
         }
-        let mut plans = plans.into_iter();
+        let mut plans = self.widened(spec.by)?.into_iter();
         let Some(first) = plans.next() else {
             return Err(Error::bug("a union without inputs"));
         };

@@ -144,7 +144,8 @@ impl Lowering<'_> {
             .map(|text| order_item(text).map(|item| item.to_sql()))
             .collect::<Result<_>>()?;
         let order = if order.is_empty() {
-            key.join(", ")
+            let any: Vec<String> = columns.iter().map(|name| self.order_key(name)).collect();
+            any.join(", ")
         } else {
             order.join(", ")
         };
