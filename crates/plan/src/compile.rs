@@ -345,6 +345,7 @@ impl Compiler<'_> {
             } => {
                 let edge = edge_name(&name, &consumer.id);
                 let meter = self.meters.step_mut(&edge);
+                self.meters.step_mut(&consumer.id).read_on(&meter);
                 let (exchange, full, branch) = (Arc::clone(exchange), Arc::clone(full), *branch);
                 match branch {
                     None => scan(

@@ -29,6 +29,7 @@ mod time_text;
 #[cfg(test)]
 mod transparency;
 mod trouble;
+mod unions;
 mod uses;
 
 pub use check::{RejectSink, Rejected};

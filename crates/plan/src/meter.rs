@@ -22,6 +22,8 @@ pub struct StepMeter {
     source_filtered: AtomicBool,
     expected: AtomicU64,
     span: Mutex<Option<(Instant, Instant)>>,
+    /// Edges on which this step reads kept rows.
+    edges: Mutex<Vec<Arc<StepMeter>>>,
 }
 
 impl StepMeter {
@@ -113,8 +115,20 @@ impl StepMeter {
         Some(self.expected.load(Ordering::Relaxed)).filter(|rows| *rows > 0)
     }
 
-    /// Whether the step ran and every partition was read to its end.
+    /// This step reads kept rows on an edge.
+    pub(crate) fn read_on(&self, edge: &Arc<StepMeter>) {
+        if let Ok(mut edges) = self.edges.lock() {
+            edges.push(Arc::clone(edge));
+        }
+    }
+
+    /// Whether the step ran, every partition was read to its end, and so was every kept input.
     pub fn complete(&self) -> bool {
+        let whole = |edges: &Vec<Arc<StepMeter>>| edges.iter().all(|edge| edge.ended());
+        self.ended() && self.edges.lock().is_ok_and(|edges| whole(&edges))
+    }
+
+    fn ended(&self) -> bool {
         let opened = self.opened.load(Ordering::Relaxed);
         opened > 0 && opened == self.finished.load(Ordering::Relaxed)
     }
@@ -126,7 +140,7 @@ impl StepMeter {
 
     /// How long the step has been at work, while it is.
     pub fn working(&self) -> Option<Duration> {
-        if self.complete() {
+        if self.ended() {
             return None;
         }
         let span = self.span.lock().ok()?;

@@ -15,6 +15,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -27,6 +28,7 @@ use crate::functions;
 use crate::memory::{BudgetPool, operator_bytes};
 use crate::step::{Step, StepExec};
 use crate::trouble::{Phase, inward};
+use crate::unions::FloatUnions;
 
 /// A session for compiling and running fragments.
 pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionContext> {
@@ -58,12 +60,21 @@ pub(crate) fn session(options: &PlanOptions) -> synqx_model::Result<SessionConte
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
-        .with_analyzer_rule(Arc::new(CheckedIntegers))
+        .with_analyzer_rules(analyzer_rules())
         .with_query_planner(Arc::new(Planner))
         .build();
     let context = SessionContext::new_with_state(state);
     functions::register(&context);
     Ok(context)
+}
+
+/// DataFusion's, and ours: before types are coerced, and after.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    let coercion = rules.iter().position(|rule| rule.name() == "type_coercion");
+    rules.insert(coercion.unwrap_or_default(), Arc::new(FloatUnions));
+    rules.push(Arc::new(CheckedIntegers));
+    rules
 }
 
 #[derive(Debug)]

@@ -470,3 +470,12 @@ async fn messages_hold_no_row_value() {
         assert_eq!(error.node(), Some("n"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_float_in_a_union_of_sql_stays_what_it_is() {
+    let csv = "id\n7\n";
+    let node = "sql: 'select cast(23804580.2 as double) as t from p union all select sum(id) from p'";
+    assert_eq!(lines(csv, node).await, ["23804580.2", "7.0"]);
+    let node = "sql: 'select sum(id) as t from p union all select 0.5 from p order by 1'";
+    assert_eq!(lines(csv, node).await, ["0.5", "7.0"]);
+}
