@@ -4,6 +4,7 @@
 //! shows what came out. It is not a test: `examples.rs` compares every example with its expected output.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::failure::{Explain, Result};
@@ -37,7 +38,8 @@ pub(crate) fn run() -> Result<()> {
     let mut written: Vec<_> = fs::read_dir(copy.join(SHOWN))
         .explain(|| format!("the run wrote no {COPY}/{SHOWN}"))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.is_file())
+        // Hidden files are the record and the lock beside an output.
+        .filter(|path| path.is_file() && !is_hidden(path))
         .collect();
     written.sort();
     let mut step = 3;
@@ -50,4 +52,9 @@ pub(crate) fn run() -> Result<()> {
     }
     println!("Done. The pipeline is {COPY}/{PIPELINE}: change it and run it again.");
     Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
