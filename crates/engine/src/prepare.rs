@@ -74,6 +74,9 @@ impl Prepared {
             spool: read_first(&graph, &opened, &targets).await?,
         };
         let plan = compile(spec, &graph, &opened, &plan_options).await?;
+        if plan.has_limit() && opened.values().any(|source| source.range.is_some()) {
+            return Err(limited());
+        }
         let mut errors = Vec::new();
         let aside = quarantine_loads(engine, spec, run, options, &plan, &budget, &mut connections).await;
         let mut loads = aside.unwrap_or_else(|error| {
@@ -114,6 +117,16 @@ impl Prepared {
             }),
         }
     }
+}
+
+/// The position moves past every row of the interval, also those a limit leaves out.
+fn limited() -> Error {
+    Error::new(
+        Code::E0103,
+        "a limit and an incremental extract do not go together in one document",
+    )
+    .with_detail("Rows beyond the limit would count as read and never arrive.")
+    .with_hint("leave the limit out, or read with `sync: full`")
 }
 
 fn timeouts(spec: &PipelineSpec) -> BTreeMap<String, Duration> {

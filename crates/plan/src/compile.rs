@@ -133,6 +133,19 @@ impl PlanGraph {
         found.into_inner()
     }
 
+    /// Whether a limit may leave rows of a source unread.
+    pub fn has_limit(&self) -> bool {
+        let cuts = |plan: &LogicalPlan| match plan {
+            LogicalPlan::Limit(_) => true,
+            LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+            LogicalPlan::TableScan(scan) => scan.fetch.is_some(),
+            _ => false,
+        };
+        self.fragments
+            .iter()
+            .any(|fragment| any_operator(&fragment.logical, &cuts))
+    }
+
     /// Whether a join holds one of its sides in memory where it could spill instead.
     pub fn holds_joins(&self) -> bool {
         let joins = |plan: &LogicalPlan| matches!(plan, LogicalPlan::Join(join) if !join.on.is_empty());

@@ -180,6 +180,11 @@ async fn modes_that_would_lose_or_double_rows_are_refused() {
             Code::E0103,
         ),
         (COPY.replace(", cursor: id", ""), Code::E0103),
+        (
+            COPY.replace("{input: a", "{input: l")
+                .replace("  out:", "  l: {sql: select * from a limit 2}\n  out:"),
+            Code::E0103,
+        ),
         (COPY.replace("cursor: id", "cursor: v"), Code::E0402),
         (COPY.replace("cursor: id", "cursor: idd"), Code::E0401),
         (COPY.replace("sync: incremental", "sync: full"), Code::E0103),
