@@ -123,7 +123,7 @@ pub(crate) struct Manner {
     /// Attempts after the first, for faults that may pass
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) retries: u32,
-    /// Leave the rows of an interrupted run of an older document as they are and start anew
+    /// Leave the rows of an interrupted run as they are and start anew, instead of finishing it
     #[arg(long)]
     pub(crate) abandon: bool,
     /// Read incremental extracts from the beginning

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use synqx_model::dag::Graph;
 use synqx_model::spec::{Extract, Load as LoadSpec, Operator, Sync, WriteMode};
-use synqx_model::{Code, Cursor, Error, PipelineSpec, Position, Result, RunId, SourcePosition, StreamKey};
+use synqx_model::{Code, Cursor, Error, PipelineSpec, Position, Result, RunId, SourcePosition};
 use synqx_plan::{OpenSource, Range};
 use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Committed, Connection, Literal, cursor};
 
 use crate::RunOptions;
 use crate::intent::Intent;
-use crate::prepare::upstream;
+use crate::prepare::{Reached, Targets, stream_key, upstream};
 
 /// What a run reads of one extract, in the stored form of its cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +37,6 @@ pub(crate) struct Stored {
     pub(crate) by_load: BTreeMap<String, Option<Committed>>,
     pub(crate) notes: Vec<String>,
 }
-
-type Reached<'a> = (Arc<dyn Connection>, &'a LoadSpec);
-type Targets<'a> = BTreeMap<String, Reached<'a>>;
 
 /// Gives every incremental extract its range. Errors: `E0103`, `E0401`, `E0402`, `E0502`, `E0507`, `E02xx`, `E03xx`.
 pub(crate) async fn narrow(
@@ -99,12 +96,9 @@ async fn committed(
     let destination = connection
         .destination()
         .ok_or_else(|| Error::bug("a destination that does not write"))?;
-    let stream = StreamKey {
-        pipeline: spec.key().to_owned(),
-        node: load.to_owned(),
-        asset: asset.clone(),
-    };
-    destination.committed(&asset, &stream).await
+    destination
+        .committed(&asset, &stream_key(spec, load, &asset))
+        .await
 }
 
 /// One incremental extract and the loads its rows reach.
@@ -203,7 +197,8 @@ impl<'a> One<'a> {
         Ok((range, interval))
     }
 
-    /// Whether the interval of an interrupted run still holds. Errors: `E0501` when others went on in between.
+    /// Whether the interval of an interrupted run still holds. A reset begins anew as long as no load has committed it.
+    /// Errors: `E0501` when others went on in between.
     fn may_resume(
         &self,
         run: RunId,
@@ -225,13 +220,14 @@ impl<'a> One<'a> {
             }
         }
         match (own, moved) {
+            (0, _) if options.reset && interval.from.is_some() => Ok(false),
             (_, 0) => Ok(true),
             (0, _) => Ok(false),
             _ => Err(
                 Error::new(Code::E0501, "another run moved the position of a load in between")
                     .with_detail("This run had published some of its loads before it was interrupted.")
                     .with_hint(
-                        "run again with `--abandon`: the loads then continue from where each of them is",
+                        "run with `--abandon` to leave its rows as they are and begin a run of its own",
                     ),
             ),
         }

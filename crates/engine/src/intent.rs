@@ -54,14 +54,16 @@ struct Dead {
 
 impl Intent {
     /// Finds the newest dead run of this document, or begins a new one. Dead runs of another document are swept when
-    /// they had published nothing. Errors: `E0503`, `E0506`.
+    /// they had published nothing; `abandon` leaves all of them as they are. Errors: `E0503`, `E0506`.
     pub(crate) fn take(options: &RunOptions, pipeline: &str, spec_hash: &str) -> Result<Self> {
         let (state_dir, probe) = (&options.state_dir, &options.probe);
         let dir = state_dir.join("runs").join(folder_name(pipeline));
         let mut found: Option<Dead> = None;
         for dead in dead_runs(&dir)? {
             let same = dead.stored.spec_hash == spec_hash;
-            if same
+            if options.abandon {
+                dead.forget(state_dir, pipeline)?;
+            } else if same
                 && found
                     .as_ref()
                     .is_none_or(|found| dead.publishing && !found.publishing)
@@ -69,7 +71,7 @@ impl Intent {
                 if let Some(other) = found.replace(dead) {
                     other.forget(state_dir, pipeline)?;
                 }
-            } else if dead.publishing && !same && !options.abandon {
+            } else if dead.publishing && !same {
                 return Err(unfinished(&dead, pipeline));
             } else {
                 dead.forget(state_dir, pipeline)?;
@@ -273,7 +275,7 @@ fn unfinished(dead: &Dead, pipeline: &str) -> Error {
     let run = dead.stored.run;
     Error::new(
         Code::E0506,
-        format!("run {run} of `{pipeline}` stopped while it was publishing, and the document has changed since"),
+        format!("{run} of `{pipeline}` stopped while it was publishing, and the document has changed since"),
     )
     .with_detail("Some of its loads may have published their rows.")
     .with_hint(
@@ -340,6 +342,17 @@ mod tests {
         closed.close().expect("closes");
         drop(closed);
         assert!(!take(dir.path(), "other").resumed);
+    }
+
+    #[test]
+    fn an_abandoned_run_of_the_same_document_is_not_resumed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = take(dir.path(), "h");
+        first.publish().expect("is noted");
+        let run = first.run;
+        drop(first);
+        let anew = Intent::take(&options(dir.path(), true), "p/q", "h").expect("begins anew");
+        assert!(anew.run != run && !anew.resumed);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct RunOptions {
     pub backoff: std::time::Duration,
     /// Which fence loads ask for.
     pub fence: FenceClaim,
-    /// Leaves the rows of an interrupted run of another document as they are, instead of stopping.
+    /// Leaves the rows of an interrupted run as they are, instead of finishing it or stopping at it.
     pub abandon: bool,
     /// Reads incremental extracts from the beginning.
     pub reset: bool,

@@ -143,17 +143,22 @@ fn both<A, B>(left: Result<A>, right: Result<B>) -> Result<(A, B)> {
     }
 }
 
-/// Two connections may lead to one table. Errors: `E0103`.
+/// Two connections may lead to one table. Only loads of one asset name are asked where they lead. Errors: `E0103`.
 async fn one_load_each(targets: &Targets<'_>) -> Result<()> {
-    let mut seen: BTreeMap<(String, String), &str> = BTreeMap::new();
-    for (node, (connection, load)) in targets {
-        let asset = load.asset.clone().unwrap_or_default();
-        if targets.len() < 2 {
-            break;
-        }
-        let domain = connection.domain().await.map_err(|error| error.at_node(node))?;
-        if let Some(other) = seen.insert((domain, asset), node) {
-            return Err(shares_target(node, other));
+    let mut by_asset: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, (_, load)) in targets {
+        by_asset
+            .entry(load.asset.as_deref().unwrap_or_default())
+            .or_default()
+            .push(node);
+    }
+    for nodes in by_asset.values().filter(|nodes| nodes.len() > 1) {
+        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+        for node in nodes {
+            let domain = targets[*node].0.domain().await;
+            if let Some(other) = seen.insert(domain.map_err(|error| error.at_node(*node))?, node) {
+                return Err(shares_target(node, other));
+            }
         }
     }
     Ok(())
@@ -267,7 +272,11 @@ async fn quarantine_loads(
     Ok(loads)
 }
 
-type Targets<'a> = BTreeMap<String, (Arc<dyn Connection>, &'a LoadSpec)>;
+/// The destination of a load, opened.
+pub(crate) type Reached<'a> = (Arc<dyn Connection>, &'a LoadSpec);
+
+/// Load node → its destination.
+pub(crate) type Targets<'a> = BTreeMap<String, Reached<'a>>;
 
 /// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0111`, `E0115`.
 async fn destinations<'a>(
@@ -316,14 +325,19 @@ async fn destinations<'a>(
     Error::all(errors).map_or(Ok(targets), Err)
 }
 
+/// What fence and position of a load are filed under.
+pub(crate) fn stream_key(spec: &PipelineSpec, load: &str, asset: &str) -> StreamKey {
+    StreamKey {
+        pipeline: spec.key().to_owned(),
+        node: load.to_owned(),
+        asset: asset.to_owned(),
+    }
+}
+
 fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
     let asset = load.asset.clone().unwrap_or_default();
     Target {
-        stream: StreamKey {
-            pipeline: spec.key().to_owned(),
-            node: node.to_owned(),
-            asset: asset.clone(),
-        },
+        stream: stream_key(spec, node, &asset),
         asset,
         mode: load.write,
         schema: Arc::new(arrow::datatypes::Schema::empty()),

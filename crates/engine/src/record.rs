@@ -122,9 +122,12 @@ impl<'a> Recorder<'a> {
         let receipts = attempt.receipts.iter().flatten();
         manifest.warnings = attempt.prepared.notes.clone();
         manifest.warnings.extend(receipts.flat_map(|r| r.notes.clone()));
-        if !attempt.skipped.is_empty() && attempt.skipped.iter().all(|skipped| *skipped) {
+        let all_skipped = !attempt.skipped.is_empty() && attempt.skipped.iter().all(|skipped| *skipped);
+        let read = |step: &StepInfo| plan.meters.step(&step.node).is_some_and(|meter| meter.started());
+        // After a lost answer loads are skipped as well, but this run has read and published their rows.
+        if all_skipped && !plan.steps.iter().any(read) {
             manifest.warnings.push(format!(
-                "nothing was read: run {run} had published everything before it was interrupted; run again for newer rows"
+                "nothing was read: {run} had published everything before it was interrupted; run again for newer rows"
             ));
         }
         manifest

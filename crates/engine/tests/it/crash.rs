@@ -517,18 +517,41 @@ async fn the_harness_sees_a_protection_that_was_removed() {
     assert_eq!(rows, 2 * (ROWS as i64 - 10));
 }
 
-/// A document that was changed after its run died while publishing could write rows a second time: it must stop.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_document_does_not_repeat_what_a_dead_run_published() {
-    let scenario = Sqlite("append");
+/// A run of this document that died after an effect, in a folder of its own.
+async fn died_after(scenario: &dyn Scenario, effect: Effect) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a folder");
     source(dir.path());
     let yaml = scenario.prepare(dir.path()).await;
     write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(
-        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
-        "is reached"
+    assert!(killed_at(dir.path(), effect, Moment::After, 1), "is reached");
+    (dir, yaml)
+}
+
+/// `--reset` means the beginning, also when an interrupted run had noted another interval.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_not_forgotten_over_an_interrupted_run() {
+    let (dir, yaml) = died_after(&Incremental, Effect::Interval).await;
+    let mut options = options(dir.path());
+    options.reset = true;
+    let outcome = engine().run(&spec(&yaml), &options).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let read = outcome
+        .manifest
+        .steps
+        .iter()
+        .find(|s| s.node == "a")
+        .expect("the extract");
+    assert_eq!(
+        read.rows_out, ROWS as u64,
+        "everything was read from the beginning"
     );
+}
+
+/// A document that was changed after its run died while publishing could write rows a second time: it must stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_document_does_not_repeat_what_a_dead_run_published() {
+    let scenario = Sqlite("append");
+    let (dir, yaml) = died_after(&scenario, Effect::Publish).await;
     let published = scenario.rows(dir.path()).await;
     let changed = format!("{yaml}\ndescription: another version\n");
     let refused = engine().run(&spec(&changed), &options(dir.path())).await;
@@ -552,15 +575,7 @@ async fn a_changed_document_does_not_repeat_what_a_dead_run_published() {
 /// Before anything is published a changed document may begin anew, and leftovers of the dead run are swept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_document_runs_after_a_run_that_died_early() {
-    let scenario = Sqlite("append");
-    let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = scenario.prepare(dir.path()).await;
-    write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(
-        killed_at(dir.path(), Effect::Quarantine, Moment::After, 1),
-        "is reached"
-    );
+    let (dir, yaml) = died_after(&Sqlite("append"), Effect::Quarantine).await;
     let changed = format!("{yaml}\ndescription: another version\n");
     let outcome = engine().run(&spec(&changed), &options(dir.path())).await;
     assert!(outcome.error.is_none(), "{:?}", outcome.error);

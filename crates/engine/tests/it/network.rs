@@ -187,6 +187,11 @@ async fn a_lost_answer_to_the_commit_is_asked_for_and_rows_are_there_once() {
         tokio::time::timeout(Duration::from_secs(10), setting.proxy.fired(1))
             .await
             .expect("the answer was lost");
+        let told = &outcome.manifest.warnings;
+        assert!(
+            !told.iter().any(|w| w.contains("nothing was read")),
+            "this run read every row: {told:?}"
+        );
         let after = succeed_unless(outcome, &setting).await;
         assert_eq!(
             setting.rows().await,
