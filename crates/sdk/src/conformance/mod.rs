@@ -15,6 +15,7 @@ mod destination;
 mod evolution;
 mod faults;
 mod keyed;
+mod modes;
 mod pushdown;
 mod roundtrip;
 mod source;
@@ -128,6 +129,7 @@ pub async fn destination(fixture: &dyn Fixture) -> Report {
     destination::run(&bench, &mut report).await;
     roundtrip::run(&bench, &mut report).await;
     keyed::run(&bench, &mut report).await;
+    modes::run(&bench, &mut report).await;
     evolution::run(&bench, &mut report).await;
     faults::run(&bench, &mut report).await;
     bench.no_secrets(&mut report);
