@@ -55,7 +55,7 @@ fn folder(
     let undone = std::mem::replace(&mut manifest.parts, previous.parts);
     manifest.columns = previous.columns;
     let rows = |parts: &[crate::manifest::Part]| parts.iter().map(|part| part.rows.unwrap_or(0)).sum();
-    let receipt = Receipt {
+    let mut receipt = Receipt {
         inserted: rows(&manifest.parts),
         deleted: rows(&undone),
         ..Receipt::default()
@@ -65,11 +65,16 @@ fn folder(
     probe.reach(Effect::Publish, Moment::Before)?;
     replace_file(place.record(), &manifest.to_text()?)?;
     probe.reach(Effect::Publish, Moment::After)?;
-    for name in &manifest.obsolete {
-        // What cannot be removed now is on record, and the next run's sweep tries again.
-        if remove(&path.join(name)).is_err() {
-            tracing::warn!(name, "a part that was rolled back is still there");
-        }
+    // What cannot be removed now is on record, and the next run's sweep tries again.
+    let left = manifest
+        .obsolete
+        .iter()
+        .filter(|name| remove(&path.join(name)).is_err())
+        .count();
+    if left > 0 {
+        receipt.notes.push(format!(
+            "{left} part(s) could not be removed; the next run tries again"
+        ));
     }
     Ok(receipt)
 }

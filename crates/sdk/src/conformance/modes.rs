@@ -12,9 +12,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use synqx_model::Code;
-use synqx_model::spec::{DeleteHow, ReplaceOptions, WriteMode};
+use synqx_model::spec::{DeleteHow, ReplaceOptions, SchemaPolicy, WriteMode};
 
 use super::bench::*;
+use super::evolution::POLICIES;
 use super::report::Report;
 use crate::connector::Role;
 use crate::write::{OrderBy, Receipt, Target};
@@ -44,6 +45,90 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) {
         "scd2 compares the tracked columns only" => history_track(bench),
         "rollback puts the replaced rows back, once" => rolls_back(bench),
     });
+    let modes = [
+        WriteMode::Upsert,
+        WriteMode::DeleteInsert,
+        WriteMode::Mirror,
+        WriteMode::Scd2,
+    ];
+    for mode in modes {
+        for (policy, word) in POLICIES {
+            let name = format!("{} under schema {word}", mode.as_str());
+            bench.case(report, name, differs(bench, mode, policy)).await;
+        }
+    }
+}
+
+/// A column that the target lacks, and a type that it cannot hold, in a mode and under a policy.
+async fn differs(bench: &Bench<'_>, mode: WriteMode, policy: SchemaPolicy) -> Checked {
+    if !bench.limits()?.modes.contains(&mode) {
+        return not_applicable(format!("{} is not a mode of this destination", mode.as_str()));
+    }
+    let asset = bench.fresh("policy")?;
+    let target = |schema: SchemaRef| {
+        let mut target = bench.target(&asset, schema, mode);
+        target.policy = policy;
+        target.key = if target.has_key() {
+            vec!["id".into()]
+        } else {
+            Vec::new()
+        };
+        if mode == WriteMode::DeleteInsert {
+            target.partition_by = vec!["id".into()];
+        }
+        target
+    };
+    let first = target(schema());
+    load(bench, &first, &[rows(&[(1, Some("a"), "old")])?]).await?;
+    let wide = with_column(
+        &rows(&[(1, Some("a"), "new")])?,
+        "extra",
+        Arc::new(Int64Array::from(vec![7])),
+    )?;
+    let narrow = rows(&[(1, Some("a"), "new")])?;
+    let mistyped = with_column(
+        &narrow.project(&[0, 1])?,
+        "note",
+        Arc::new(BooleanArray::from(vec![true])),
+    )?;
+    let wrong = later(&first, || target(mistyped.schema()));
+    let connection = bench.connect(Role::Destination)?;
+    let outcome = bench.load(connection.as_ref(), &wrong, &[mistyped.clone()]).await;
+    bench.refused("a type that does not fit", outcome, &super::evolution::DIFFERS)?;
+    let next = later(&first, || target(wide.schema()));
+    if policy == SchemaPolicy::Strict {
+        refused(bench, &next, wide, Code::E0405).await?;
+        return Ok(Verdict::Passed);
+    }
+    let receipt = load(bench, &next, &[wide]).await?;
+    ensure(
+        receipt.inserted + receipt.updated == 1,
+        format!("one row is new or changed: {receipt:?}"),
+    )?;
+    let found = whole(bench, &asset).await?;
+    let extra = found
+        .column_by_name("extra")
+        .map(|column| column.len() - column.null_count());
+    let wanted = (policy == SchemaPolicy::Evolve).then_some(1);
+    ensure(
+        extra == wanted,
+        format!("values of the column that was added: {extra:?}, not {wanted:?}"),
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// A batch with one more column.
+fn with_column(batch: &RecordBatch, name: &str, array: ArrayRef) -> Result<RecordBatch, Problem> {
+    let mut fields: Vec<Field> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.as_ref().clone())
+        .collect();
+    fields.push(Field::new(name, array.data_type().clone(), true));
+    let mut columns = batch.columns().to_vec();
+    columns.push(array);
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 macro_rules! needs {
