@@ -14,6 +14,7 @@ pub mod samples;
 mod destination;
 mod evolution;
 mod faults;
+mod history;
 mod keyed;
 mod modes;
 mod pushdown;
@@ -130,6 +131,7 @@ pub async fn destination(fixture: &dyn Fixture) -> Report {
     roundtrip::run(&bench, &mut report).await;
     keyed::run(&bench, &mut report).await;
     modes::run(&bench, &mut report).await;
+    history::run(&bench, &mut report).await;
     evolution::run(&bench, &mut report).await;
     faults::run(&bench, &mut report).await;
     bench.no_secrets(&mut report);
