@@ -167,19 +167,6 @@ impl Engine {
         outcome
     }
 
-    /// Puts back what the last `replace` with `keep_previous` of a load replaced; of the only such load when none is
-    /// named. Errors: `E0103`, `E0114`, `E0304`, `E03xx`.
-    pub async fn rollback(
-        &self,
-        spec: &PipelineSpec,
-        load: Option<&str>,
-        options: &RunOptions,
-    ) -> Result<RolledBack> {
-        Box::pin(rollback::rollback(self, spec, load, options))
-            .await
-            .map_err(|error| self.clean(error))
-    }
-
     /// Opens one connection of a document for one-off work (check, discover, preview). Errors: `E0109`, `E0110`,
     /// `E06xx`.
     pub async fn connect(

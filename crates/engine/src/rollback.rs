@@ -22,8 +22,23 @@ pub struct RolledBack {
     pub receipt: Receipt,
 }
 
+impl Engine {
+    /// Puts back what the last `replace` with `keep_previous` of a load replaced; of the only such load when none is
+    /// named. Errors: `E0103`, `E0114`, `E0304`, `E03xx`.
+    pub async fn rollback(
+        &self,
+        spec: &PipelineSpec,
+        load: Option<&str>,
+        options: &RunOptions,
+    ) -> Result<RolledBack> {
+        Box::pin(rollback(self, spec, load, options))
+            .await
+            .map_err(|error| self.clean(error))
+    }
+}
+
 /// Rolls one load back. Errors: `E0103`, `E0105`, `E0304`, `E03xx`.
-pub(crate) async fn rollback(
+async fn rollback(
     engine: &Engine,
     spec: &PipelineSpec,
     load: Option<&str>,

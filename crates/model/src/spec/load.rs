@@ -54,10 +54,10 @@ pub struct Load {
     pub replace: Option<ReplaceOptions>,
     /// How `scd2` keeps history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scd2: Option<Scd2Options>,
+    pub scd2: Option<Box<Scd2Options>>,
     /// How `mirror` deletes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<MirrorOptions>,
+    pub mirror: Option<Box<MirrorOptions>>,
     /// Writers working in parallel; the load decides when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lanes: Option<u32>,
