@@ -11,8 +11,8 @@ use std::time::Duration;
 use synqx_model::dag::{Graph, shares_target};
 use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
-use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, compile};
-use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, Role, Target};
+use synqx_plan::{Fragment, JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Relay, compile};
+use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, RawForm, Role, Target};
 
 use crate::incremental::{narrow, position};
 use crate::intent::Intent;
@@ -32,6 +32,30 @@ pub(crate) struct PreparedLoad {
     pub(crate) position: Position,
     /// What was committed last when the range of an incremental read was made; `begin` must find the same.
     pub(crate) expected: Option<Option<Committed>>,
+    /// The scan whose rows are relayed undecoded, where they are.
+    pub(crate) relay: Option<Relay>,
+}
+
+impl PreparedLoad {
+    /// Relays the rows of a fragment that does nothing with them, where both systems agree on a form. Errors: those of
+    /// planning a read and of `prepare`.
+    async fn try_raw(&mut self, fragment: &Fragment) -> Result<Option<(String, RawForm)>> {
+        let Some(relay) = fragment.relay().await? else {
+            return Ok(None);
+        };
+        let Some(form) = relay.source()?.raw_form(relay.scan()).await? else {
+            return Ok(None);
+        };
+        let destination = self.connection.destination();
+        let destination = destination.ok_or_else(|| Error::bug("a destination that does not write"))?;
+        if let Some(reason) = destination.refuses_raw(&self.target, &form).await? {
+            let notes = &mut self.preparation.notes;
+            notes.push(format!("rows are decoded on their way, because {reason}"));
+            return Ok(None);
+        }
+        self.relay = Some(relay.for_lanes(self.preparation.lanes).await?);
+        Ok(Some((self.node.clone(), form)))
+    }
 }
 
 /// Everything an attempt needs before it begins.
@@ -73,7 +97,7 @@ impl Prepared {
             joins,
             spool: read_first(&graph, &opened, &targets).await?,
         };
-        let plan = compile(spec, &graph, &opened, &plan_options).await?;
+        let mut plan = compile(spec, &graph, &opened, &plan_options).await?;
         if plan.has_limit() && opened.values().any(|source| source.range.is_some()) {
             return Err(limited());
         }
@@ -86,6 +110,7 @@ impl Prepared {
         for load in &mut loads {
             load.position = position(&graph, load.rejects_of.as_deref().unwrap_or_default(), &opened);
         }
+        let mut raw = Vec::new();
         for fragment in &plan.fragments {
             let Output::Load(node) = &fragment.output else {
                 continue;
@@ -98,11 +123,18 @@ impl Prepared {
             target.source_key = source_key(spec, &graph, node, &opened, &target);
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
+                    raw.extend(load.try_raw(fragment).await?);
                     load.position = position(&graph, node, &opened);
                     load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
                 }
                 Err(error) => errors.push(error.at_node(node)),
+            }
+        }
+        for (node, form) in raw {
+            let load = loads.iter().find(|load| load.node == node);
+            if let Some(relay) = load.and_then(|load| load.relay.as_ref()) {
+                plan.relayed(&node, relay, &form);
             }
         }
         match Error::all(errors) {
@@ -209,6 +241,7 @@ async fn prepared(
         connection: Arc::clone(connection),
         position: Position::default(),
         expected: None,
+        relay: None,
     })
 }
 

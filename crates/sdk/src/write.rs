@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use synqx_model::spec::{ReplaceOptions, SchemaPolicy, WriteMode};
-use synqx_model::{Position, Result, RunId, StreamKey};
+use synqx_model::{Error, Position, Result, RunId, StreamKey};
 
 use crate::limits::{Delivery, Limits};
+use crate::raw::{RawChunk, RawForm};
 
 /// Where and how rows are to be written.
 #[derive(Debug, Clone)]
@@ -172,6 +173,12 @@ pub trait Destination: Send + Sync {
         prepared: &Preparation,
         claim: FenceClaim,
     ) -> Result<Box<dyn Load>>;
+
+    /// Why the target cannot take rows in a raw form as they are; none when it can. Asked after `prepare`. Errors:
+    /// those of `prepare`.
+    async fn refuses_raw(&self, _target: &Target, _form: &RawForm) -> Result<Option<String>> {
+        Ok(Some("the destination takes decoded rows only".to_owned()))
+    }
 }
 
 /// A load that has begun.
@@ -199,6 +206,11 @@ pub trait Load: Send + Sync {
 pub trait Writer: Send {
     /// Writes a batch of the target's schema. A batch of zero rows is fine.
     async fn write(&mut self, batch: RecordBatch) -> Result<()>;
+
+    /// Writes rows in the raw form that the target did not refuse. A lane takes batches or raw rows, never both.
+    async fn write_raw(&mut self, _chunk: RawChunk) -> Result<()> {
+        Err(Error::bug("raw rows are written where none are taken"))
+    }
 
     /// Makes the lane's rows durable (or ready, on the direct path).
     async fn finish(self: Box<Self>) -> Result<Written>;

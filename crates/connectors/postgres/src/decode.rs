@@ -375,11 +375,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// The schema of the batches.
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Whether a batch is ready to be taken.
     pub(crate) fn full(&self) -> bool {
         self.bytes >= self.target

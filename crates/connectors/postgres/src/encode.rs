@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use synqx_model::{Code, Error, Result};
+use synqx_sdk::RawChunk;
 
 use crate::decode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::fit::Wire;
@@ -122,6 +123,13 @@ impl Encoder {
             }
         }
         Ok(None)
+    }
+
+    /// Counts rows that are sent as they are; what must be sent before them, where there is something.
+    pub(crate) fn pass(&mut self, chunk: &RawChunk) -> Option<Bytes> {
+        self.rows += chunk.rows;
+        self.bytes += chunk.bytes.len() as u64;
+        (!self.buffer.is_empty()).then(|| self.take())
     }
 
     /// What is left, with the trailer.

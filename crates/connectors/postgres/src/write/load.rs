@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::SinkExt;
 use synqx_model::{Code, Error, Position, Result, StreamKey};
-use synqx_sdk::{Committed, Effect, FenceClaim, Load, Moment, PublishPath, Receipt, Target, Writer, Written};
+use synqx_sdk::{
+    Committed, Effect, FenceClaim, Load, Moment, PublishPath, RawChunk, Receipt, Target, Writer, Written,
+};
 use tokio::sync::Mutex;
 use tokio_postgres::CopyInSink;
 use tokio_postgres::types::Type;
@@ -359,6 +361,15 @@ impl Writer for Lane {
         while let Some(bytes) = self.encoder.fill(&mut rows)? {
             self.send(bytes).await?;
         }
+        self.link.env.probe.reach(Effect::Write, Moment::After)
+    }
+
+    async fn write_raw(&mut self, chunk: RawChunk) -> Result<()> {
+        self.link.env.probe.reach(Effect::Write, Moment::Before)?;
+        if let Some(header) = self.encoder.pass(&chunk) {
+            self.send(header).await?;
+        }
+        self.send(chunk.bytes).await?;
         self.link.env.probe.reach(Effect::Write, Moment::After)
     }
 

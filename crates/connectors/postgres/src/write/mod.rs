@@ -12,14 +12,17 @@ mod sql;
 mod swap;
 mod ties;
 
+pub(crate) use plan::WritePlan;
+
 use async_trait::async_trait;
 use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Target};
+use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, RawForm, Target};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
 use crate::names::{TableName, advisory};
+use crate::raw;
 
 #[async_trait]
 impl Destination for Database {
@@ -95,6 +98,13 @@ impl Destination for Database {
             return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
         }
         Ok(Box::new(load))
+    }
+
+    async fn refuses_raw(&self, target: &Target, form: &RawForm) -> Result<Option<String>> {
+        let session = Session::connect(self.link(), Scope::Catalog).await?;
+        let plan = Box::pin(plan::plan(&session, self.link(), target)).await?;
+        let arriving = target.schema.fields().len();
+        Ok(raw::refusal(&plan, form, session.version, arriving))
     }
 }
 
