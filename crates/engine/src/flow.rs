@@ -171,7 +171,10 @@ impl Flow<'_> {
 impl Flow<'_> {
     /// Hands the rows of a scan on as they are; the lanes share its parts.
     async fn relay(&self, fragment: &Fragment, relay: &Relay, open: &mut OpenLoad<'_>) -> Result<()> {
-        let extract = relay.nodes().first().map_or_else(String::new, |node| (*node).to_owned());
+        let extract = relay
+            .nodes()
+            .first()
+            .map_or_else(String::new, |node| (*node).to_owned());
         let reader = relay.open().await.map_err(|error| error.at_node(&extract))?;
         let reader: Arc<dyn RawReader> = Arc::from(reader);
         let parts = Arc::new(AtomicUsize::new(0));
@@ -226,7 +229,10 @@ impl RawLane {
         }
         drop(self.reader);
         let written = writer.finish().await?;
-        self.steps.iter().chain([&self.load]).for_each(|meter| meter.finish());
+        self.steps
+            .iter()
+            .chain([&self.load])
+            .for_each(|meter| meter.finish());
         accounted(handed, written.rows)
     }
 
@@ -277,7 +283,9 @@ fn accounted(handed: u64, written: u64) -> Result<()> {
         Code::E0505,
         "a writer does not account for the rows it was handed",
     )
-    .with_detail(format!("It was handed {handed} rows and says it wrote {written}."))
+    .with_detail(format!(
+        "It was handed {handed} rows and says it wrote {written}."
+    ))
     .with_hint("nothing was published; report this with run.json"))
 }
 

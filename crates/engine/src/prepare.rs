@@ -36,26 +36,14 @@ pub(crate) struct PreparedLoad {
     pub(crate) relay: Option<Relay>,
 }
 
-impl PreparedLoad {
-    /// Relays the rows of a fragment that does nothing with them, where both systems agree on a form. Errors: those of
-    /// planning a read and of `prepare`.
-    async fn try_raw(&mut self, fragment: &Fragment) -> Result<Option<(String, RawForm)>> {
-        let Some(relay) = fragment.relay().await? else {
-            return Ok(None);
-        };
-        let Some(form) = relay.source()?.raw_form(relay.scan()).await? else {
-            return Ok(None);
-        };
-        let destination = self.connection.destination();
-        let destination = destination.ok_or_else(|| Error::bug("a destination that does not write"))?;
-        if let Some(reason) = destination.refuses_raw(&self.target, &form).await? {
-            let notes = &mut self.preparation.notes;
-            notes.push(format!("rows are decoded on their way, because {reason}"));
-            return Ok(None);
-        }
-        self.relay = Some(relay.for_lanes(self.preparation.lanes).await?);
-        Ok(Some((self.node.clone(), form)))
-    }
+/// The scan whose rows a fragment hands on untouched, and the raw form the source has for it. Errors: those of planning
+/// a read.
+async fn raw_offer(fragment: &Fragment) -> Result<Option<(Relay, RawForm)>> {
+    let Some(relay) = fragment.relay().await? else {
+        return Ok(None);
+    };
+    let form = relay.source()?.raw_form(relay.scan()).await?;
+    Ok(form.map(|form| (relay, form)))
 }
 
 /// Everything an attempt needs before it begins.
@@ -121,9 +109,14 @@ impl Prepared {
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
             target.source_key = source_key(spec, &graph, node, &opened, &target);
+            let offer = raw_offer(fragment).await?;
+            target.raw = offer.as_ref().map(|(_, form)| form.clone());
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
-                    raw.extend(load.try_raw(fragment).await?);
+                    if let Some((relay, form)) = offer.filter(|_| load.preparation.raw) {
+                        load.relay = Some(relay.for_lanes(load.preparation.lanes).await?);
+                        raw.push((node.clone(), form));
+                    }
                     load.position = position(&graph, node, &opened);
                     load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
@@ -382,6 +375,7 @@ fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Targe
         allow_loss: load.allow_loss.clone(),
         replace: load.replace.clone().unwrap_or_default(),
         lanes: load.lanes.map(|lanes| lanes as usize),
+        raw: None,
         options: load.options.clone(),
         run,
         spec_hash: spec.hash(),

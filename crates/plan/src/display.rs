@@ -86,6 +86,13 @@ impl SourceReport {
         self.statement.clone_from(&form.statement);
         self.columns.clone_from(&relay.scan().columns);
         self.partitions = plan.partitions.iter().map(|p| p.label.clone()).collect();
-        self.notes = relay.scan().table.notes.iter().chain(&plan.notes).cloned().collect();
+        self.notes = relay
+            .scan()
+            .table
+            .notes
+            .iter()
+            .chain(&plan.notes)
+            .cloned()
+            .collect();
     }
 }

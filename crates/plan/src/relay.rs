@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use synqx_model::spec::PartitionBy;
 use synqx_model::{Error, Result};
@@ -132,6 +133,9 @@ fn untouched<'a>(
     if let Some(step) = plan.downcast_ref::<StepExec>() {
         steps.push((step.node().to_owned(), Arc::clone(step.meter())));
         return untouched(step.input().as_ref(), steps);
+    }
+    if let Some(yielding) = plan.downcast_ref::<CooperativeExec>() {
+        return untouched(yielding.input().as_ref(), steps);
     }
     let projection = plan.downcast_ref::<ProjectionExec>()?;
     let (source, below) = untouched(projection.input().as_ref(), steps)?;

@@ -40,6 +40,8 @@ pub struct Target {
     pub replace: ReplaceOptions,
     /// Writers wanted; the destination decides when absent.
     pub lanes: Option<usize>,
+    /// The raw form in which the rows can arrive; decoded batches when none.
+    pub raw: Option<RawForm>,
     /// The connector's options for this asset.
     pub options: Map<String, Value>,
     /// What positions and fences are filed under.
@@ -114,6 +116,8 @@ pub struct Preparation {
     pub lanes: usize,
     /// What a repeated run means for the rows, in this mode at this target.
     pub delivery: Delivery,
+    /// Rows are taken in the raw form that was offered; where they are not, a note says why.
+    pub raw: bool,
     /// Statements and file operations, in order.
     pub actions: Vec<Action>,
     /// Sentences a person should read: locks held, what is not carried over.
@@ -173,12 +177,6 @@ pub trait Destination: Send + Sync {
         prepared: &Preparation,
         claim: FenceClaim,
     ) -> Result<Box<dyn Load>>;
-
-    /// Why the target cannot take rows in a raw form as they are; none when it can. Asked after `prepare`. Errors:
-    /// those of `prepare`.
-    async fn refuses_raw(&self, _target: &Target, _form: &RawForm) -> Result<Option<String>> {
-        Ok(Some("the destination takes decoded rows only".to_owned()))
-    }
 }
 
 /// A load that has begun.
@@ -207,7 +205,7 @@ pub trait Writer: Send {
     /// Writes a batch of the target's schema. A batch of zero rows is fine.
     async fn write(&mut self, batch: RecordBatch) -> Result<()>;
 
-    /// Writes rows in the raw form that the target did not refuse. A lane takes batches or raw rows, never both.
+    /// Writes rows in the raw form that the preparation took. A lane takes batches or raw rows, never both.
     async fn write_raw(&mut self, _chunk: RawChunk) -> Result<()> {
         Err(Error::bug("raw rows are written where none are taken"))
     }

@@ -10,17 +10,20 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use synqx_model::{Error, Result};
-use synqx_sdk::{PublishPath, RawChunk, RawForm, RawReader, RawStream};
+use synqx_sdk::{RawChunk, RawForm, RawReader, RawStream, Target};
 
 use crate::catalog::Column;
+use crate::encode::Lane;
+use crate::fit::Wire;
 use crate::mapping::Kind;
 use crate::read::{CopyFlow, Shared};
-use crate::write::WritePlan;
+use crate::write::Written;
 
 /// The form's name.
 pub(crate) const FORMAT: &str = "postgresql binary copy";
-/// Bytes of rows handed on at once.
-const CHUNK: usize = 256 << 10;
+/// Bytes of rows handed on at once, with room for the row that fills them.
+const CHUNK: usize = 56 << 10;
+const ROOM: usize = 64 << 10;
 /// Signature, flags and length of the extension.
 const HEADER: usize = 19;
 const TRAILER: [u8; 2] = [0xff, 0xff];
@@ -32,35 +35,44 @@ pub(crate) fn is_portable(column: &Column) -> bool {
     column.plain && (built_in || matches!(column.kind, Kind::Enum | Kind::Text))
 }
 
-/// Why a planned write cannot take rows in a form; none when it can.
-pub(crate) fn refusal(plan: &WritePlan, form: &RawForm, version: u32, arriving: usize) -> Option<String> {
+/// The target's columns as rows of a form are written into them, or why they cannot be.
+pub(crate) fn columns(
+    target: &Target,
+    form: &RawForm,
+    version: u32,
+    layout: &[Column],
+) -> std::result::Result<Vec<Written>, String> {
     if form.format != FORMAT {
-        return Some(format!("the source's form is {}", form.format));
+        return Err(format!("the source's form is {}", form.format));
     }
     let (theirs, ours) = (form.version / 10_000, version / 10_000);
     if theirs > ours {
-        return Some(format!("the source is PostgreSQL {theirs} and the target {ours}"));
+        return Err(format!("the source is PostgreSQL {theirs} and the target {ours}"));
     }
-    if plan.path == PublishPath::Staged {
-        return Some(format!("the load is staged ({})", plan.why));
+    let mut written = Vec::new();
+    for (index, (field, native)) in target.schema.fields().iter().zip(&form.types).enumerate() {
+        let name = field.name();
+        let column = layout.iter().find(|c| c.name == *name);
+        let Some(column) = column.filter(|c| !c.generated) else {
+            return Err(format!("column `{name}` is not written"));
+        };
+        if column.native != *native || !is_portable(column) {
+            let ours = &column.native;
+            return Err(format!(
+                "column `{name}` is {ours} here and {native} in the source"
+            ));
+        }
+        written.push(Written {
+            lane: Lane {
+                index,
+                name: name.clone(),
+                wire: Wire::Null,
+            },
+            column: column.clone(),
+            staging: None,
+        });
     }
-    if plan.columns.len() != arriving || form.types.len() != arriving {
-        return Some("the target does not take every column".to_owned());
-    }
-    let in_order = plan.columns.iter().zip(0..).all(|(c, i)| c.lane.index == i);
-    let differs = plan
-        .columns
-        .iter()
-        .zip(&form.types)
-        .find(|(c, native)| c.column.native != **native || !is_portable(&c.column));
-    match differs {
-        Some((column, native)) => Some(format!(
-            "column `{}` is {} here and {native} in the source",
-            column.column.name, column.column.native
-        )),
-        None if !in_order => Some("the target's columns are in another order".to_owned()),
-        None => None,
-    }
+    Ok(written)
 }
 
 /// An open raw read.
@@ -139,7 +151,7 @@ impl Rows {
     }
 
     fn chunk(&mut self) -> RawChunk {
-        let next = BytesMut::with_capacity(CHUNK + (CHUNK >> 2));
+        let next = BytesMut::with_capacity(ROOM);
         RawChunk {
             bytes: std::mem::replace(&mut self.bytes, next).freeze(),
             rows: std::mem::take(&mut self.count),
@@ -168,11 +180,15 @@ mod tests {
     fn header_and_trailer_are_no_rows() {
         let mut rows = Rows::default();
         rows.take(first(&[0, 1, 0, 0, 0, 1, 7])).expect("a first row");
-        rows.take(Bytes::from_static(&[0, 1, 0xff, 0xff, 0xff, 0xff])).expect("a row");
+        rows.take(Bytes::from_static(&[0, 1, 0xff, 0xff, 0xff, 0xff]))
+            .expect("a row");
         rows.take(Bytes::from_static(&TRAILER)).expect("the end");
         let chunk = rows.end().expect("is whole").expect("has rows");
         assert_eq!(chunk.rows, 2);
-        assert_eq!(chunk.bytes[..], [0, 1, 0, 0, 0, 1, 7, 0, 1, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(
+            chunk.bytes[..],
+            [0, 1, 0, 0, 0, 1, 7, 0, 1, 0xff, 0xff, 0xff, 0xff]
+        );
         let mut none = Rows::default();
         none.take(first(&TRAILER)).expect("an empty copy");
         assert!(none.end().expect("is whole").is_none());
@@ -183,6 +199,10 @@ mod tests {
         let mut rows = Rows::default();
         rows.take(first(&[0, 0])).expect("a row");
         assert!(rows.end().is_err());
-        assert!(Rows::default().take(Bytes::from_static(b"something else entirely")).is_err());
+        assert!(
+            Rows::default()
+                .take(Bytes::from_static(b"something else entirely"))
+                .is_err()
+        );
     }
 }

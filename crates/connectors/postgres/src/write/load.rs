@@ -291,6 +291,7 @@ impl Load for TableLoad {
         Ok(Box::new(Lane {
             link: Arc::clone(&self.link),
             sink: Box::pin(sink),
+            raw: self.plan.raw,
             encoder: Encoder::new(lanes, format!("table `{}`", self.plan.table.label())),
             main: self.staging.is_none().then(|| Arc::clone(&self.main)),
             session,
@@ -329,6 +330,8 @@ struct Lane {
     link: Arc<Link>,
     sink: Pin<Box<CopyInSink<Bytes>>>,
     encoder: Encoder,
+    /// Raw rows were announced.
+    raw: bool,
     /// Where the direct lane gives its connection back.
     main: Option<Arc<Mutex<Main>>>,
     session: Session,
@@ -356,6 +359,9 @@ impl Lane {
 #[async_trait]
 impl Writer for Lane {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if self.raw {
+            return Err(Error::bug("a batch arrives where raw rows were announced"));
+        }
         self.link.env.probe.reach(Effect::Write, Moment::Before)?;
         let mut rows = self.encoder.open(&batch)?;
         while let Some(bytes) = self.encoder.fill(&mut rows)? {

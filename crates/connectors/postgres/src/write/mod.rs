@@ -12,17 +12,16 @@ mod sql;
 mod swap;
 mod ties;
 
-pub(crate) use plan::WritePlan;
+pub(crate) use plan::Written;
 
 use async_trait::async_trait;
 use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, RawForm, Target};
+use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Target};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
 use crate::names::{TableName, advisory};
-use crate::raw;
 
 #[async_trait]
 impl Destination for Database {
@@ -69,6 +68,7 @@ impl Destination for Database {
             path: plan.path,
             why: plan.why.clone(),
             lanes: plan.lanes,
+            raw: plan.raw,
             delivery: Delivery::ExactlyOnce,
             actions,
             notes: plan.notes.clone(),
@@ -98,13 +98,6 @@ impl Destination for Database {
             return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
         }
         Ok(Box::new(load))
-    }
-
-    async fn refuses_raw(&self, target: &Target, form: &RawForm) -> Result<Option<String>> {
-        let session = Session::connect(self.link(), Scope::Catalog).await?;
-        let plan = Box::pin(plan::plan(&session, self.link(), target)).await?;
-        let arriving = target.schema.fields().len();
-        Ok(raw::refusal(&plan, form, session.version, arriving))
     }
 }
 
