@@ -532,7 +532,7 @@ mod tests {
             let (mut long, mut short) = (Vec::new(), Vec::new());
             write_i128(&mut long, unscaled, scale);
             if write_short(&mut short, unscaled, scale) {
-                prop_assert_eq!(short[..4].try_into().map(i32::from_be_bytes), Ok(long.len() as i32));
+                prop_assert_eq!(&short[..4], &(long.len() as i32).to_be_bytes()[..]);
                 prop_assert_eq!(&short[4..], &long[..]);
             }
             let wire = Wire::parse(&long).expect("a numeric");
