@@ -10,6 +10,7 @@ mod incremental;
 mod memory;
 mod modes;
 mod network;
+mod relay;
 mod setting;
 mod trouble;
 mod values;

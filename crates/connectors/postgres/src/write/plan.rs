@@ -17,6 +17,7 @@ use crate::encode::Lane;
 use crate::fit::{self, Misfit};
 use crate::mapping::{Kind, SYSTEM, native_for};
 use crate::names::{TableName, check_identifier, fnv, quote, quote_all};
+use crate::raw;
 
 /// One column that is written.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub(crate) struct WritePlan {
     pub(crate) columns: Vec<Written>,
     /// How many columns arrive; the mode writes those after them itself.
     pub(crate) arriving: usize,
+    /// Rows arrive as they are to be written; nothing is decoded or converted.
+    pub(crate) raw: bool,
     /// Columns of a table to be made: name and definition.
     pub(crate) definitions: Vec<String>,
     pub(crate) comments: Vec<(String, String)>,
@@ -111,7 +114,19 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         }
         None => design(session, &table, target, &mut notes).await?,
     };
-    let columns = fit_columns(target, &layout, &mut errors, &mut notes);
+    let relayed = target
+        .raw
+        .as_ref()
+        .filter(|_| target.own_columns_named().next().is_none())
+        .map(|form| raw::columns(target, form, session.version, &layout));
+    let (raw, columns) = match relayed {
+        Some(Ok(columns)) => (true, columns),
+        Some(Err(why)) => {
+            notes.push(format!("rows are decoded on their way, because {why}"));
+            (false, fit_columns(target, &layout, &mut errors, &mut notes))
+        }
+        None => (false, fit_columns(target, &layout, &mut errors, &mut notes)),
+    };
     errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
@@ -137,6 +152,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         existing,
         columns,
         arriving,
+        raw,
         definitions,
         comments,
         primary_key,
@@ -161,10 +177,11 @@ fn fingerprint(plan: &WritePlan) -> String {
     format!(
         "{:016x}",
         fnv(&format!(
-            "{seen}|{}|{}|{}|{}|{columns}",
+            "{seen}|{}|{}|{}|{}|{}|{columns}",
             plan.path.as_str(),
             plan.indexed,
             plan.guarded,
+            plan.raw,
             plan.lanes
         ))
     )
