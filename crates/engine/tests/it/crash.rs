@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use synqx_model::{Code, Error, Result};
+use synqx_plan::Placement;
 use synqx_sdk::{Effect, Moment, Probe};
 use synqx_testkit::database::ThrowAwayDatabase;
 use synqx_testkit::services::Server;
@@ -635,6 +636,57 @@ async fn postgresql(modes: &[&'static str]) {
         let scenario = Postgres(*mode, database);
         matrix(&scenario).await;
         scenario.1.discard().await.expect("dropped");
+    }
+}
+
+/// Rows relayed undecoded, from a table beside the target.
+struct Relayed(Postgres);
+
+#[async_trait::async_trait]
+impl Scenario for Relayed {
+    fn name(&self) -> String {
+        format!("{} relayed", self.0.name())
+    }
+
+    async fn prepare(&self, dir: &Path) -> String {
+        self.0.prepare(dir).await;
+        let Postgres(mode, database) = &self.0;
+        let source = format!(
+            "drop table if exists src; create table src (k bigint primary key, v text); \
+             insert into src select i, 'value ' || i || repeat('x', 40) from generate_series(0, {}) i",
+            ROWS - 1
+        );
+        database.execute(&source).await.expect("a source");
+        let yaml = format!(
+            "name: crash\nconnections:\n  db: {{type: postgresql, url: \"{}\"}}\nnodes:\n  a: {{extract: {{from: db, asset: src}}}}\n  out: {{load: {{input: a, to: db, asset: public.t, write: {mode}}}}}\n",
+            database.url()
+        );
+        let report = engine().plan(&spec(&yaml), &options(dir)).await.expect("a plan");
+        assert!(
+            report.steps.iter().all(|step| step.placement == Placement::Raw),
+            "{report:?}"
+        );
+        yaml
+    }
+
+    async fn rows(&self, dir: &Path) -> Vec<String> {
+        self.0.rows(dir).await
+    }
+
+    async fn leftovers(&self, dir: &Path) -> Vec<String> {
+        self.0.leftovers(dir).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relayed_rows_have_no_hole() {
+    for mode in ["append", "replace"] {
+        let database = ThrowAwayDatabase::on(Server::Postgres15)
+            .await
+            .expect("cargo x up");
+        let scenario = Relayed(Postgres(mode, database));
+        matrix(&scenario).await;
+        scenario.0.1.discard().await.expect("dropped");
     }
 }
 
