@@ -40,6 +40,8 @@ pub(crate) struct Column {
     pub(crate) bytewise: bool,
     /// The declared type is the base type itself, no domain.
     pub(crate) plain: bool,
+    /// Dimensions an array was declared with; 0 for other types.
+    pub(crate) dimensions: i16,
 }
 
 /// A relation.
@@ -186,7 +188,7 @@ const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catal
      a.attnotnull AND NOT EXISTS (WITH RECURSIVE tree(oid) AS (SELECT a.attrelid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
        SELECT FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid JOIN pg_catalog.pg_attribute b ON b.attrelid = x.oid AND b.attname = a.attname \
        WHERE x.relkind = 'f' OR NOT b.attnotnull OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = x.oid AND k.contype = 'n' \
-         AND NOT k.convalidated AND b.attnum = ANY (k.conkey))) \
+         AND NOT k.convalidated AND b.attnum = ANY (k.conkey))), a.attndims::int2 \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace \
      JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \
@@ -248,9 +250,11 @@ pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> R
         .iter()
         .map(|row| {
             let (type_oid, typmod): (u32, i32) = (row.get(1), row.get(2));
+            let (native, dimensions): (String, i16) = (row.get(3), row.get(13));
             Column {
                 name: row.get(0),
-                native: row.get(3),
+                // format_type prints one pair of brackets, however many were declared.
+                native: native + &"[]".repeat(usize::try_from(dimensions - 1).unwrap_or(0)),
                 kind: types.kind(type_oid, typmod),
                 not_null: row.get(4),
                 identity: row.get(5),
@@ -262,6 +266,7 @@ pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> R
                 bytewise: row.get::<_, bool>(11) && !types.is_citext(type_oid),
                 plain: !types.is_domain(type_oid),
                 never_null: row.get(12),
+                dimensions,
             }
         })
         .collect())
@@ -313,6 +318,7 @@ pub(crate) async fn fetch_query_columns(
             deterministic: false,
             bytewise: false,
             plain: !types.is_domain(oid),
+            dimensions: 0,
         })
         .collect())
 }
@@ -377,7 +383,7 @@ pub(crate) fn table_schema(relation: &Relation, identity: String) -> Result<Tabl
     let through_text: Vec<&str> = relation
         .columns
         .iter()
-        .filter(|c| matches!(c.kind, Kind::Other | Kind::Inet))
+        .filter(|c| matches!(c.kind, Kind::Other | Kind::TimeTz(_) | Kind::Inet))
         .map(|c| c.name.as_str())
         .collect();
     if !through_text.is_empty() {

@@ -105,9 +105,13 @@ impl Builder {
                 ),
                 _ => Builder::NumericText(StringViewBuilder::new(), String::new()),
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Inet | Kind::Other => {
-                Builder::Text(StringViewBuilder::new())
-            }
+            Kind::Text
+            | Kind::Bpchar
+            | Kind::Json
+            | Kind::Enum
+            | Kind::Inet
+            | Kind::TimeTz(_)
+            | Kind::Other => Builder::Text(StringViewBuilder::new()),
             Kind::Jsonb => Builder::Jsonb(StringViewBuilder::new()),
             Kind::Bytea => Builder::Bytes(BinaryViewBuilder::new()),
             Kind::Date => Builder::Date(Date32Builder::new()),
@@ -116,7 +120,7 @@ impl Builder {
             Kind::TimestampTz(_) => {
                 Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
             }
-            Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
+            Kind::Interval(_) => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
             Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
             Kind::Array(element, _) => Builder::List(Box::new(List {
                 item: Arc::new(element.mark(Field::new("item", element.arrow(), true))),
@@ -496,8 +500,7 @@ impl Decoder {
             )
             .with_detail("No Arrow type of this column holds it, and SynqX does not change values.")
             .with_hint(format!(
-                "read it as text: use `query` with {}::text, or leave such rows out",
-                crate::names::quote(name)
+                "read the column as PostgreSQL's exact text: set `options: {{special_values: [{name}]}}` on the extract"
             )),
         }
     }
@@ -614,7 +617,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_stop(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..8) {
             let kinds = [
-                Kind::Numeric(None), Kind::Numeric(Some((10, 2))), Kind::Interval, Kind::Uuid, Kind::Jsonb,
+                Kind::Numeric(None), Kind::Numeric(Some((10, 2))), Kind::Interval(true), Kind::Uuid, Kind::Jsonb,
                 Kind::Array(Box::new(Kind::Text), 25), Kind::Array(Box::new(Kind::Int4), 23), Kind::Bool,
             ];
             let kind = &kinds[kind];

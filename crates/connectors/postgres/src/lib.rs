@@ -8,7 +8,7 @@
 //! | `config`, `tls`, `wire`, `client` | configuration, encryption, watched frames, sessions |
 //! | `errors` | SQLSTATE → code |
 //! | `names`, `catalog`, `mapping`, `numeric` | names, the catalog, native ↔ Arrow |
-//! | `read`, `partition`, `predicates`, `decode` | reading |
+//! | `read`, `special`, `partition`, `predicates`, `decode` | reading |
 //! | `fit`, `encode`, `write/` | writing |
 
 mod catalog;
@@ -26,6 +26,7 @@ mod numeric;
 mod partition;
 mod predicates;
 mod read;
+mod special;
 mod tls;
 mod wire;
 mod write;

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod crash;
+mod every_type;
 mod flow;
 mod incremental;
 mod memory;

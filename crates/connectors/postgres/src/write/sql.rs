@@ -201,7 +201,8 @@ fn differs(column: &Column, left: &str, right: &str) -> String {
         | Kind::Other
         | Kind::Float4
         | Kind::Float8
-        | Kind::Interval => true,
+        | Kind::TimeTz(_)
+        | Kind::Interval(_) => true,
         Kind::Text | Kind::Bpchar => !column.deterministic,
         Kind::Array(..) => true,
         _ => false,
