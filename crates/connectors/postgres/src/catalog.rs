@@ -93,7 +93,8 @@ struct TypeRow {
 pub(crate) struct Types(HashMap<u32, TypeRow>);
 
 impl Types {
-    /// Fetches types and, step by step, their base and element types.
+    /// Fetches types and, step by step, their base and element types. int2vector and oidvector have elements and are
+    /// no arrays: they count from 0.
     pub(crate) async fn fetch(session: &Session, oids: impl IntoIterator<Item = u32>) -> Result<Types> {
         let mut types = Types::default();
         let mut wanted: Vec<u32> = oids.into_iter().collect();
@@ -103,7 +104,7 @@ impl Types {
             let rows = session
                 .query(
                     "SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typbasetype, t.typtypmod, t.typelem, \
-                     t.typcategory::text = 'A' AND t.typlen = -1 AND t.typelem <> 0 \
+                     t.typelem <> 0 AND EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) \
                      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY($1)",
                     &[(&wanted, Type::OID_ARRAY)],
                     "read the catalog's types",

@@ -228,6 +228,7 @@ impl<'a> Bench<'a> {
             },
             order_by: Vec::new(),
             source_key: Vec::new(),
+            source_unique: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,
             allow_loss: Vec::new(),

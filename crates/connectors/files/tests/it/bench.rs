@@ -133,6 +133,7 @@ impl Bench {
             key: Vec::new(),
             order_by: Vec::new(),
             source_key: Vec::new(),
+            source_unique: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,
             allow_loss: Vec::new(),

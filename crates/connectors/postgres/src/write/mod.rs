@@ -68,6 +68,7 @@ impl Destination for Database {
             lanes: plan.lanes,
             delivery: Delivery::ExactlyOnce,
             actions,
+            columns: plan.held.clone(),
             notes: plan.notes.clone(),
             fingerprint: plan.fingerprint.clone(),
         })

@@ -7,7 +7,7 @@ use arrow::datatypes::Field;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{PublishPath, Target, annotation, type_names};
+use synqx_sdk::{ColumnPath, PublishPath, Target, annotation, type_names};
 use tokio_postgres::types::Type;
 
 use super::ties;
@@ -34,6 +34,8 @@ pub(crate) struct WritePlan {
     pub(crate) table: TableName,
     pub(crate) existing: Option<Relation>,
     pub(crate) columns: Vec<Written>,
+    /// How they are held, for `synqx plan`.
+    pub(crate) held: Vec<ColumnPath>,
     /// Columns of a table to be made: name and definition.
     pub(crate) definitions: Vec<String>,
     pub(crate) comments: Vec<(String, String)>,
@@ -94,7 +96,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         }
         None => design(session, &table, target, &mut notes).await?,
     };
-    let columns = fit_columns(target, &layout, &mut errors, &mut notes);
+    let (columns, held) = fit_columns(target, &layout, &mut errors, &mut notes);
     errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
@@ -115,6 +117,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         table,
         existing,
         columns,
+        held,
         definitions,
         comments,
         primary_key,
@@ -526,8 +529,8 @@ fn fit_columns(
     layout: &[Column],
     errors: &mut Vec<Error>,
     notes: &mut Vec<String>,
-) -> Vec<Written> {
-    let mut columns = Vec::new();
+) -> (Vec<Written>, Vec<ColumnPath>) {
+    let (mut columns, mut held) = (Vec::new(), Vec::new());
     let (mut losses, mut narrow) = (Vec::new(), Vec::new());
     for (index, field) in target.schema.fields().iter().enumerate() {
         let Some(column) = layout
@@ -548,6 +551,9 @@ fn fit_columns(
                         type_names::render_type(field.data_type())
                     ));
                 }
+                let native = column.native.clone();
+                let text = is_textual(&column.kind);
+                held.push(ColumnPath::of(field, native, text, fit.loss.clone()));
                 if let Some(loss) = fit.loss {
                     if target.allow_loss.contains(field.name()) {
                         notes.push(format!("column `{}` loses {loss}, as allowed", field.name()));
@@ -596,7 +602,12 @@ fn fit_columns(
             .with_hint("rename columns in the pipeline"),
         );
     }
-    columns
+    (columns, held)
+}
+
+/// Whether a column holds text and nothing else.
+fn is_textual(kind: &Kind) -> bool {
+    matches!(kind, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb)
 }
 
 /// The errors for columns that would lose something, and for columns that do not hold every number that may arrive.

@@ -108,6 +108,7 @@ pub(crate) fn target(asset: &str, mode: WriteMode, schema: SchemaRef) -> Target 
         key: Vec::new(),
         order_by: Vec::new(),
         source_key: Vec::new(),
+        source_unique: Vec::new(),
         policy: SchemaPolicy::Strict,
         create: true,
         allow_loss: Vec::new(),
