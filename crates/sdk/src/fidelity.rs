@@ -74,25 +74,25 @@ impl ColumnPath {
     }
 }
 
-/// Whether a native type is text to begin with.
+/// Native types that are text to begin with.
+const TEXTS: [&str; 12] = [
+    "text",
+    "char",
+    "character",
+    "character varying",
+    "varchar",
+    "bpchar",
+    "name",
+    "clob",
+    "citext",
+    "json",
+    "jsonb",
+    "xml",
+];
+
 fn is_text_type(native: &str) -> bool {
-    let base = native
-        .split('(')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    [
-        "text",
-        "char",
-        "character",
-        "character varying",
-        "varchar",
-        "name",
-        "clob",
-        "bpchar",
-    ]
-    .contains(&base.as_str())
+    let base = native.split('(').next().unwrap_or_default().trim();
+    TEXTS.contains(&base.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

@@ -239,17 +239,12 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
             exact(Wire::Text)
         }
         (_, Kind::Jsonb) if type_names::is_text(source) => exact(Wire::Jsonb),
-        (_, Kind::TimeTz(digits)) if type_names::is_text(source) => Ok(Fit {
-            loss: (*digits < 6).then(|| format!("decimal places of the second beyond {digits}")),
-            ..through(Wire::Text, "pg_catalog.text")?
-        }),
-        (_, Kind::Uuid | Kind::Inet | Kind::Other) if type_names::is_text(source) => {
-            through(Wire::Text, "pg_catalog.text")
+        (_, Kind::Uuid | Kind::Inet | Kind::TimeTz(_) | Kind::Array(..) | Kind::Other)
+            if type_names::is_text(source) =>
+        {
+            let loss = rounded(target);
+            through(Wire::Text, "pg_catalog.text").map(|fit| Fit { loss, ..fit })
         }
-        (_, Kind::Array(element, _)) if type_names::is_text(source) => Ok(Fit {
-            loss: rounded(element),
-            ..through(Wire::Text, "pg_catalog.text")?
-        }),
         (D::FixedSizeBinary(16), Kind::Uuid) => exact(Wire::Uuid),
         (D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_), Kind::Bytea) => {
             exact(Wire::Bytes)
@@ -280,11 +275,14 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
     }
 }
 
-/// What the elements of an array would lose of a text with more digits: the assignment rounds them in silence.
-fn rounded(element: &Kind) -> Option<String> {
-    match element {
+/// What a type, or the elements of an array, would lose of a text with more digits: the cast rounds them in silence.
+fn rounded(target: &Kind) -> Option<String> {
+    match target {
+        Kind::Array(element, _) => rounded(element),
         Kind::Numeric(Some((_, scale))) => Some(format!("decimal places beyond {scale}")),
-        Kind::Time(digits) | Kind::Timestamp(digits) | Kind::TimestampTz(digits) if *digits < 6 => {
+        Kind::Time(digits) | Kind::TimeTz(digits) | Kind::Timestamp(digits) | Kind::TimestampTz(digits)
+            if *digits < 6 =>
+        {
             Some(format!("decimal places of the second beyond {digits}"))
         }
         Kind::Interval(false) => {
@@ -341,18 +339,22 @@ fn numeric(field: &Field, source: &DataType, declared: Option<(u16, i16)>) -> Re
     Err(Misfit::Types)
 }
 
-/// The cast that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
-pub(crate) fn publish_cast(column: &Column) -> String {
+/// The expression that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
+pub(crate) fn publish_cast(column: &Column, name: &str) -> String {
     let native = column.native.as_str();
+    if native == "regclass" {
+        // Its cast looks a relation up; its input also reads `-`, which it prints for none.
+        return format!("pg_catalog.regclassin(pg_catalog.textout({name}))");
+    }
     let (element, brackets) = native.split_at(native.find("[]").unwrap_or(native.len()));
     let base = match element.split('(').next() {
         Some("bit varying") => "pg_catalog.varbit",
         Some("bit") => "pg_catalog.\"bit\"",
         Some("character varying") => "pg_catalog.\"varchar\"",
         Some("character") => "pg_catalog.bpchar",
-        _ => return format!("::{native}"),
+        _ => return format!("{name}::{native}"),
     };
-    format!("::{base}{brackets}")
+    format!("{name}::{base}{brackets}")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! | `errors` | SQLSTATE → code |
 //! | `names`, `catalog`, `mapping`, `numeric` | names, the catalog, native ↔ Arrow |
 //! | `read`, `special`, `partition`, `predicates`, `decode` | reading |
+//! | `definition` | what a created column gets besides its type |
 //! | `fit`, `encode`, `write/` | writing |
 
 mod catalog;
@@ -17,6 +18,7 @@ mod config;
 mod connection;
 mod cursor;
 mod decode;
+mod definition;
 mod encode;
 mod errors;
 mod fit;

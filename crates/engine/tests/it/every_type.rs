@@ -317,7 +317,7 @@ const TYPES: &str = "CREATE EXTENSION citext SCHEMA public; CREATE EXTENSION hst
      CREATE DOMAIN public.late AS timestamp(3); CREATE TYPE public.pair AS (a int, b varchar(9), c int[]); \
      CREATE DOMAIN public.paired AS public.pair; CREATE TYPE public.span AS RANGE (subtype = float8)";
 
-type Columns = [(&'static str, &'static [&'static str])];
+pub(crate) type Columns = [(&'static str, &'static [&'static str])];
 
 /// Makes a table of one column per type; row 0 and the last one have NULLs everywhere.
 async fn make(db: &ThrowAwayDatabase, table: &str, columns: &Columns) {
@@ -366,7 +366,11 @@ async fn printed(db: &ThrowAwayDatabase, table: &str, columns: &Columns) -> Vec<
         .collect()
 }
 
-async fn compare(from: (&ThrowAwayDatabase, &str), to: (&ThrowAwayDatabase, &str), columns: &Columns) {
+pub(crate) async fn compare(
+    from: (&ThrowAwayDatabase, &str),
+    to: (&ThrowAwayDatabase, &str),
+    columns: &Columns,
+) {
     let (left, right) = (
         printed(from.0, from.1, columns).await,
         printed(to.0, to.1, columns).await,
@@ -393,7 +397,7 @@ async fn compare(from: (&ThrowAwayDatabase, &str), to: (&ThrowAwayDatabase, &str
 }
 
 /// Rows of one database's table that the other table of it does not have, both ways.
-async fn except(db: &ThrowAwayDatabase, left: &str, right: &str) -> i64 {
+pub(crate) async fn except(db: &ThrowAwayDatabase, left: &str, right: &str) -> i64 {
     let client = db.client().await.expect("connects");
     let half = |a: &str, b: &str| format!("(SELECT {a}::text FROM {a} EXCEPT SELECT {b}::text FROM {b})");
     let sql = format!(
@@ -404,7 +408,12 @@ async fn except(db: &ThrowAwayDatabase, left: &str, right: &str) -> i64 {
     client.query_one(&sql, &[]).await.expect("compares").get(0)
 }
 
-fn document(from: &ThrowAwayDatabase, to: &ThrowAwayDatabase, options: &str, steps: &str) -> String {
+pub(crate) fn document(
+    from: &ThrowAwayDatabase,
+    to: &ThrowAwayDatabase,
+    options: &str,
+    steps: &str,
+) -> String {
     format!(
         "name: t\nconnections:\n  a: {{type: postgresql, url: '{}'}}\n  b: {{type: postgresql, url: '{}'}}\n  d: {{type: local_file, path: .}}\nnodes:\n{}",
         from.url(),
@@ -414,12 +423,12 @@ fn document(from: &ThrowAwayDatabase, to: &ThrowAwayDatabase, options: &str, ste
 }
 
 /// Typed: a filter stands between. Through a file: one run writes it, another reads it.
-const TYPED: &str = "  s: {extract: {from: a, asset: SRC, options: {OPTIONS}}}\n  f: {filter: {input: s, where: id >= -1}}\n  o: {load: {input: f, to: b, asset: TGT}}\n";
-const OUT: &str = "  s: {extract: {from: a, asset: SRC, options: {OPTIONS}}}\n  o: {load: {input: s, to: d, asset: SRC.parquet, write: replace}}\n";
-const BACK: &str =
+pub(crate) const TYPED: &str = "  s: {extract: {from: a, asset: SRC, options: {OPTIONS}}}\n  f: {filter: {input: s, where: id >= -1}}\n  o: {load: {input: f, to: b, asset: TGT}}\n";
+pub(crate) const OUT: &str = "  s: {extract: {from: a, asset: SRC, options: {OPTIONS}}}\n  o: {load: {input: s, to: d, asset: SRC.parquet, write: replace}}\n";
+pub(crate) const BACK: &str =
     "  s: {extract: {from: d, asset: SRC.parquet}}\n  o: {load: {input: s, to: b, asset: TGT}}\n";
 
-async fn databases() -> [ThrowAwayDatabase; 2] {
+pub(crate) async fn databases() -> [ThrowAwayDatabase; 2] {
     let mut made = Vec::new();
     for server in [Server::Postgres15, Server::Postgres18] {
         let db = ThrowAwayDatabase::on(server).await.expect("a database");
@@ -472,7 +481,7 @@ async fn through_a_file(columns: &'static Columns, option: &str) {
     }
 }
 
-const SPECIALS: &str = "special_values: text";
+pub(crate) const SPECIALS: &str = "special_values: text";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_goes_from_server_to_server_as_it_is() {

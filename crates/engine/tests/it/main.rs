@@ -10,6 +10,7 @@ mod flow;
 mod incremental;
 mod memory;
 mod network;
+mod random_values;
 mod setting;
 mod trouble;
 mod values;

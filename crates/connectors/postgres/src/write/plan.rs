@@ -8,14 +8,14 @@ use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{ColumnPath, PublishPath, Target, annotation, type_names};
-use tokio_postgres::types::Type;
 
+use super::design::{self, Design, define, probe, unsupported};
 use super::ties;
 use crate::catalog::{self, Column, Relation};
 use crate::client::{Link, Session};
 use crate::encode::Lane;
 use crate::fit::{self, Misfit};
-use crate::mapping::{Kind, SYSTEM, native_for};
+use crate::mapping::{Kind, SYSTEM};
 use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
 
 /// One column that is written.
@@ -36,10 +36,8 @@ pub(crate) struct WritePlan {
     pub(crate) columns: Vec<Written>,
     /// How they are held, for `synqx plan`.
     pub(crate) held: Vec<ColumnPath>,
-    /// Columns of a table to be made: name and definition.
-    pub(crate) definitions: Vec<String>,
-    pub(crate) comments: Vec<(String, String)>,
-    pub(crate) primary_key: Vec<String>,
+    /// The table to be made, where there is none.
+    pub(crate) made: Design,
     pub(crate) alters: Vec<String>,
     pub(crate) path: PublishPath,
     pub(crate) why: String,
@@ -76,7 +74,8 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     let mut errors = Vec::new();
     let mut notes = Vec::new();
     let mut alters = Vec::new();
-    let (layout, definitions, comments) = match &existing {
+    let mut made = Design::default();
+    let layout = match &existing {
         Some(relation) => {
             if !matches!(relation.kind.as_str(), "r" | "p") {
                 return Err(Error::new(
@@ -85,27 +84,23 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
                 )
                 .with_hint("name a table"));
             }
-            let layout =
-                match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?;
-            (layout, Vec::new(), Vec::new())
+            match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?
         }
         None if !target.create => {
             return Err(catalog::not_found(session, &table)
                 .await
                 .or_hint("set `create: true` to have it made"));
         }
-        None => design(session, &table, target, &mut notes).await?,
+        None => {
+            made = design::design(session, &table, target, &mut notes).await?;
+            std::mem::take(&mut made.layout)
+        }
     };
     let (columns, held) = fit_columns(target, &layout, &mut errors, &mut notes);
     errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
-    let primary_key = match (&existing, target.mode) {
-        (Some(_), _) => Vec::new(),
-        (None, WriteMode::Upsert) => target.key.clone(),
-        (None, _) => target.source_key.clone(),
-    };
     let mut plan = WritePlan {
         fingerprint: String::new(),
         indexed: existing.as_ref().is_none_or(|r| has_unique(r, &target.key)),
@@ -118,9 +113,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         existing,
         columns,
         held,
-        definitions,
-        comments,
-        primary_key,
+        made,
         alters,
         notes,
     };
@@ -242,147 +235,6 @@ fn check_request(target: &Target) -> Result<()> {
         }
     }
     Error::all(errors).map_or(Ok(()), Err)
-}
-
-/// Columns of a table that does not exist yet, seen through a temporary table that is rolled back.
-async fn probe(session: &Session, definitions: &[String]) -> Result<Vec<Column>> {
-    if definitions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let doing = "try out the columns of a new table";
-    session
-        .run(
-            &format!(
-                "BEGIN; CREATE TEMPORARY TABLE \"_synqx_probe\" ({}) ON COMMIT DROP",
-                definitions.join(", ")
-            ),
-            doing,
-        )
-        .await?;
-    let row = session
-        .query_one(
-            "SELECT 'pg_temp._synqx_probe'::pg_catalog.regclass::oid",
-            &[],
-            doing,
-        )
-        .await?;
-    let columns = catalog::fetch_columns(session, row.get(0), doing).await;
-    session.run("ROLLBACK", doing).await?;
-    columns
-}
-
-/// The native type a field gets; the source's own where it is PostgreSQL's and exists here.
-async fn native_of(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<Option<String>> {
-    if let Some(native) = annotation::native(field, SYSTEM) {
-        // to_regtype runs the server's own type parser, so a text that passes is a type and nothing else.
-        let found = session
-            .query(
-                "SELECT pg_catalog.to_regtype($1)::text",
-                &[(&native, Type::TEXT)],
-                "look up a type",
-            )
-            .await;
-        let known = matches!(&found, Ok(rows) if rows.first().is_some_and(|row| row.get::<_, Option<String>>(0).is_some()));
-        if known {
-            return Ok(Some(native.to_owned()));
-        }
-        notes.push(format!(
-            "column `{}`: the type {native} does not exist here; it becomes {}",
-            field.name(),
-            native_for(field).unwrap_or_default()
-        ));
-    }
-    Ok(native_for(field))
-}
-
-async fn define(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<String> {
-    let native = native_of(session, field, notes)
-        .await?
-        .ok_or_else(|| unsupported(field))?;
-    let mut definition = format!("{} {native}", quote(field.name()));
-    if let Some(collation) = field.metadata().get(annotation::COLLATION)
-        && annotation::native(field, SYSTEM).is_some()
-    {
-        let known = session
-            .query(
-                "SELECT pg_catalog.to_regcollation($1)::text",
-                &[(collation, Type::TEXT)],
-                "look up a collation",
-            )
-            .await;
-        match known {
-            Ok(rows)
-                if rows
-                    .first()
-                    .is_some_and(|r| r.get::<_, Option<String>>(0).is_some()) =>
-            {
-                definition.push_str(&format!(" COLLATE {collation}"));
-            }
-            _ => notes.push(format!(
-                "column `{}`: the collation {collation} does not exist here",
-                field.name()
-            )),
-        }
-    }
-    Ok(definition)
-}
-
-fn unsupported(field: &Field) -> Error {
-    Error::new(
-        Code::E0407,
-        format!(
-            "column `{}` of type {} has no type in PostgreSQL",
-            field.name(),
-            type_names::render_type(field.data_type())
-        ),
-    )
-    .with_hint("flatten it, or turn it into JSON text, in the pipeline")
-}
-
-type Design = (Vec<Column>, Vec<String>, Vec<(String, String)>);
-
-async fn design(
-    session: &Session,
-    table: &TableName,
-    target: &Target,
-    notes: &mut Vec<String>,
-) -> Result<Design> {
-    let exists = session
-        .query(
-            "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
-            &[(&table.schema, Type::TEXT)],
-            "look up a schema",
-        )
-        .await?;
-    if exists.is_empty() {
-        return Err(Error::new(
-            Code::E0304,
-            format!("the schema `{}` does not exist", table.schema),
-        )
-        .with_hint(format!("CREATE SCHEMA {}", quote(&table.schema))));
-    }
-    let mut definitions = Vec::new();
-    let mut comments = Vec::new();
-    let mut errors = Vec::new();
-    for field in target.schema.fields() {
-        match define(session, field, notes).await {
-            Ok(mut definition) => {
-                if !field.is_nullable() {
-                    definition.push_str(" NOT NULL");
-                }
-                definitions.push(definition);
-            }
-            Err(error) => errors.push(error),
-        }
-        if let Some(comment) = field.metadata().get(annotation::COMMENT) {
-            comments.push((field.name().clone(), comment.clone()));
-        }
-    }
-    if let Some(error) = Error::all(errors) {
-        return Err(error);
-    }
-    let layout = probe(session, &definitions).await?;
-    Ok((layout, definitions, comments))
 }
 
 /// The target's columns after the policy has been applied.

@@ -76,6 +76,7 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
             _ => Box::pin(publish_staged(load, session, staging, &mut receipt)).await?,
         }
     }
+    run_all(session, sql::number_target(&load.plan), &doing).await?;
     let probe = &load.link.env.probe;
     probe.reach(Effect::Publish, Moment::Before)?;
     if let Err(error) = session.run_raw("COMMIT").await {
