@@ -71,6 +71,7 @@ pub(crate) async fn design(
         .iter()
         .filter(|key| **key != design.primary_key);
     design.unique = others.filter(|key| key.iter().all(system)).cloned().collect();
+    number_keys(&mut design, notes);
     if target.schema.fields().iter().any(|field| system(field.name())) {
         notes.push(
             "the new table gets types, collations, NOT NULL, keys, identities, constant defaults and comments of columns; \
@@ -79,6 +80,22 @@ pub(crate) async fn design(
         );
     }
     Ok(design)
+}
+
+/// Keeps the numbering of columns of a key. Elsewhere rows may have been joined or gathered from several tables, and
+/// the server would number what is no longer a number of rows.
+fn number_keys(design: &mut Design, notes: &mut Vec<String>) {
+    let keys = design.unique.iter().chain([&design.primary_key]);
+    let keyed: Vec<String> = keys.flatten().cloned().collect();
+    design.numbered.retain(|(name, _)| {
+        let kept = keyed.contains(name);
+        if !kept {
+            notes.push(format!(
+                "column `{name}`: numbered in its source and not in the new table, which has no key with it"
+            ));
+        }
+        kept
+    });
 }
 
 /// Works in a transaction that is rolled back.
