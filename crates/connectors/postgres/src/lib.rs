@@ -27,6 +27,7 @@ mod names;
 mod numeric;
 mod partition;
 mod predicates;
+mod raw;
 mod read;
 mod special;
 mod tls;

@@ -11,6 +11,7 @@ mod incremental;
 mod memory;
 mod network;
 mod random_values;
+mod relay;
 mod setting;
 mod trouble;
 mod values;

@@ -7,7 +7,7 @@ use arrow::datatypes::Field;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{ColumnPath, PublishPath, Target, annotation, type_names};
+use synqx_sdk::{ColumnPath, Fidelity, PublishPath, Target, annotation, type_names};
 
 use super::design::{self, Design, define, probe, unsupported};
 use super::ties;
@@ -17,6 +17,7 @@ use crate::encode::Lane;
 use crate::fit::{self, Misfit};
 use crate::mapping::{Kind, SYSTEM};
 use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
+use crate::raw;
 
 /// One column that is written.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub(crate) struct WritePlan {
     pub(crate) columns: Vec<Written>,
     /// How they are held, for `synqx plan`.
     pub(crate) held: Vec<ColumnPath>,
+    /// Rows arrive as they are to be written; nothing is decoded or converted.
+    pub(crate) raw: bool,
     /// The table to be made, where there is none.
     pub(crate) made: Design,
     pub(crate) alters: Vec<String>,
@@ -96,7 +99,21 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
             std::mem::take(&mut made.layout)
         }
     };
-    let (columns, held) = fit_columns(target, &layout, &mut errors, &mut notes);
+    let relayed = target
+        .raw
+        .as_ref()
+        .map(|form| raw::columns(target, form, session.version, &layout));
+    let (raw, (columns, held)) = match relayed {
+        Some(Ok(columns)) => {
+            let held = relayed_as(target, &columns);
+            (true, (columns, held))
+        }
+        Some(Err(why)) => {
+            notes.push(format!("rows are decoded on their way, because {why}"));
+            (false, fit_columns(target, &layout, &mut errors, &mut notes))
+        }
+        None => (false, fit_columns(target, &layout, &mut errors, &mut notes)),
+    };
     errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
@@ -114,6 +131,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         columns,
         held,
         made,
+        raw,
         alters,
         notes,
     };
@@ -135,10 +153,11 @@ fn fingerprint(plan: &WritePlan) -> String {
     format!(
         "{:016x}",
         fnv(&format!(
-            "{seen}|{}|{}|{}|{}|{columns}",
+            "{seen}|{}|{}|{}|{}|{}|{columns}",
             plan.path.as_str(),
             plan.indexed,
             plan.guarded,
+            plan.raw,
             plan.lanes
         ))
     )
@@ -455,6 +474,19 @@ fn fit_columns(
         );
     }
     (columns, held)
+}
+
+/// Columns whose bytes are relayed: they are what they were.
+fn relayed_as(target: &Target, columns: &[Written]) -> Vec<ColumnPath> {
+    let path = |written: &Written| {
+        let native = written.column.native.clone();
+        ColumnPath {
+            wire: "binary COPY".to_owned(),
+            fidelity: Fidelity::Exact,
+            ..ColumnPath::of(target.schema.field(written.lane.index), native, false, None)
+        }
+    };
+    columns.iter().map(path).collect()
 }
 
 /// Whether a column holds text and nothing else.
