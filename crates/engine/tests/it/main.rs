@@ -9,6 +9,7 @@ mod every_type;
 mod flow;
 mod incremental;
 mod memory;
+mod modes;
 mod network;
 mod random_values;
 mod relay;

@@ -63,14 +63,26 @@ pub(crate) async fn design(
         field.is_ok_and(|field| annotation::native(field, SYSTEM).is_some())
     };
     design.primary_key = match target.mode {
-        WriteMode::Upsert => target.key.clone(),
+        WriteMode::Upsert | WriteMode::Mirror => target.key.clone(),
+        WriteMode::Scd2 => {
+            let from = std::iter::once(&target.scd2.valid_from);
+            target.key.iter().chain(from).cloned().collect()
+        }
         _ => target.source_key.clone(),
     };
+    // The other modes keep rows that the source has no more, or several of one key.
+    let whole = matches!(target.mode, WriteMode::Append | WriteMode::Replace);
     let others = target
         .source_unique
         .iter()
         .filter(|key| **key != design.primary_key);
-    design.unique = others.filter(|key| key.iter().all(system)).cloned().collect();
+    design.unique = others
+        .filter(|key| whole && key.iter().all(system))
+        .cloned()
+        .collect();
+    if target.mode == WriteMode::Scd2 {
+        design.numbered.clear();
+    }
     number_keys(&mut design, notes);
     if target.schema.fields().iter().any(|field| system(field.name())) {
         notes.push(

@@ -13,6 +13,7 @@
 mod conformance;
 mod database;
 mod definitions;
+mod deleting;
 mod facts;
 mod guarding;
 mod pool;
