@@ -12,6 +12,6 @@ connection = duckdb.connect()
 extensions = os.path.join(list(duckdb_ext.__path__)[0], "extensions")
 connection.execute(f"set extension_directory = '{extensions}'")
 connection.execute("load postgres_scanner")
-place = f"host={url.hostname} port={url.port} user={url.username} dbname={url.path[1:]}"
+place = f"host={url.hostname} port={url.port} user={url.username} dbname={url.path[1:]} sslmode=disable"
 connection.execute(f"attach '{place}' as pg (type postgres)")
 connection.execute(sys.argv[1])

@@ -41,7 +41,7 @@ create table customer (
     c_comment varchar(117) not null
 ) with (autovacuum_enabled = false);
 
--- The truth of the lanes of queries. The same text as q1.sql, q3.sql and q18.sql: a test compares them.
+-- The truth of the lanes of queries. The same text as q1.sql, q3.sql, q18.sql and the documents: a test compares them.
 create view q1 as
 select
     l_returnflag,

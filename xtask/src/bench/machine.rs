@@ -3,6 +3,7 @@
 //! A figure without its machine is a rumour. Names of hosts, users and folders are left out on purpose.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -48,4 +49,14 @@ pub(super) fn postmaster(place: &Place) -> Result<Option<u32>> {
     let pid: Option<u32> = text.parse().ok();
     let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Ok(pid.filter(|pid| name(*pid).trim() == "postgres"))
+}
+
+/// The commit of the checkout, marked when files have changed since; none when another binary is measured.
+pub(super) fn commit(root: &Path) -> Option<String> {
+    if std::env::var_os("SYNQX_BENCH_BINARY").is_some() {
+        return None;
+    }
+    let mut git = Command::new("git");
+    git.current_dir(root).args(["describe", "--always", "--dirty"]);
+    process::capture(&mut git).ok().map(|text| text.trim().to_owned())
 }

@@ -37,7 +37,8 @@ impl Place {
             home: workspace::target(root).join("bench"),
             root: root.to_path_buf(),
             scale: scale.to_owned(),
-            url: format!("{server}/{database}"),
+            // No contestant pays for encryption: some would and some would not by their defaults.
+            url: format!("{server}/{database}?sslmode=disable"),
             database,
             admin,
         };
@@ -98,6 +99,7 @@ impl Place {
             ("BENCH_DATA", text(&self.data())),
             ("BENCH_OUT", text(&self.out())),
             ("BENCH_STATE", text(&self.state())),
+            ("PGSSLMODE", "disable".to_owned()),
             ("PGOPTIONS", "-c client_min_messages=warning".to_owned()),
             ("NO_COLOR", "1".to_owned()),
             ("DO_NOT_TRACK", "1".to_owned()),

@@ -47,6 +47,8 @@ pub(super) struct Record {
     pub(super) rows: Option<u64>,
     /// What SynqX says about itself in `run.json`: rows, bytes, publish path; null for others.
     pub(super) own: Value,
+    /// The commit SynqX was built from, when the bench built it.
+    pub(super) commit: Option<String>,
     /// Cores, memory, kernel, PostgreSQL and its settings, load before the lane began.
     pub(super) machine: Value,
 }
@@ -68,7 +70,8 @@ impl Record {
             "server_cpu_seconds": figures.and_then(|f| f.server_cpu),
             "peak_tree_bytes": figures.map(|f| f.peak_tree),
             "peak_largest_bytes": figures.map(|f| f.peak_largest),
-            "work_rows": self.work_rows, "rows": self.rows, "own": self.own, "machine": self.machine,
+            "work_rows": self.work_rows, "rows": self.rows, "own": self.own,
+            "commit": self.commit, "machine": self.machine,
         })
     }
 
@@ -105,6 +108,7 @@ impl Record {
             work_rows: value["work_rows"].as_u64()?,
             rows: value["rows"].as_u64(),
             own: value["own"].clone(),
+            commit: text("commit"),
             machine: value["machine"].clone(),
         })
     }
@@ -164,6 +168,7 @@ pub(super) mod tests {
             work_rows: 6_000_000,
             rows: Some(6_000_000),
             own: Value::Null,
+            commit: Some("abc".to_owned()),
             machine: json!({ "cores": 2 }),
         }
     }

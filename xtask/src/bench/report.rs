@@ -60,7 +60,7 @@ fn section(summaries: &[Summary]) -> String {
         let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
         let _ = write!(
             text,
-            "\nScale {}, {} rows; {} cores, {:.0} GB, {}, PostgreSQL {}, load before {}.\n\n",
+            "\nScale {}, {} rows; {} cores, {:.0} GB, {}, PostgreSQL {}, load before {}{}.\n\n",
             summary.scale,
             summary.sample.work_rows,
             machine["cores"],
@@ -68,9 +68,14 @@ fn section(summaries: &[Summary]) -> String {
             word(&machine["kernel"]),
             word(&machine["postgresql"]),
             word(&machine["load_before"]),
+            summary
+                .sample
+                .commit
+                .as_ref()
+                .map_or_else(String::new, |commit| format!(", SynqX at {commit}")),
         );
         text.push_str(
-            "| | version | median s | min–max | ratio | CPU-s | server CPU-s | peak MB | M rows per CPU-s |\n\
+            "| | version, path | median s | min–max | ratio | CPU-s | server CPU-s | peak MB | M rows per CPU-s |\n\
              |---|---|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         let reference = summary.reference();
@@ -101,8 +106,12 @@ fn row(line: &Line, reference_name: &str, reference: Option<Medians>) -> String 
     } else {
         line.name.clone()
     };
+    let version = match &line.path {
+        Some(path) => format!("{}, {path}", line.version),
+        None => line.version.clone(),
+    };
     let medians = match &line.state {
-        State::Out(why) => return format!("| {name} | {} | {why} | | | | | | |\n", line.version),
+        State::Out(why) => return format!("| {name} | {version} | {why} | | | | | | |\n"),
         State::Measured(medians) => medians,
     };
     let ratio = reference.map_or_else(
@@ -113,8 +122,7 @@ fn row(line: &Line, reference_name: &str, reference: Option<Medians>) -> String 
         .server_cpu
         .map_or_else(|| "–".to_owned(), |server| format!("{server:.2}"));
     format!(
-        "| {name} | {} | {} | {}–{} | {ratio} | {:.2} | {server} | {} | {} |\n",
-        line.version,
+        "| {name} | {version} | {} | {}–{} | {ratio} | {:.2} | {server} | {} | {} |\n",
         seconds(medians.wall),
         seconds(medians.least),
         seconds(medians.most),

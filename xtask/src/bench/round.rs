@@ -30,6 +30,7 @@ pub(super) struct Session<'a> {
     options: &'a Options,
     place: &'a Place,
     synqx: PathBuf,
+    commit: Option<String>,
     clock: Clock,
     truths: Truths,
 }
@@ -48,6 +49,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             options,
             place,
+            commit: machine::commit(&place.root),
             synqx,
             clock: Clock::new(machine::postmaster(place)?)?,
             truths: Truths::default(),
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
             rows: None,
             own: Value::Null,
             machine: machine::describe(self.place)?,
+            commit: self.commit.clone(),
         };
         let mut starters = self.starters(lane, &blank)?;
         for round in 0..=self.options.runs {

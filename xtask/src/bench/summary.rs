@@ -12,6 +12,8 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) tool: String,
     pub(super) version: String,
+    /// The publish path SynqX says it took.
+    pub(super) path: Option<String>,
     pub(super) state: State,
 }
 
@@ -115,6 +117,7 @@ fn line(name: &str, records: &[&Record]) -> Option<Line> {
         name: name.to_owned(),
         tool: first.tool.clone(),
         version: first.version.clone(),
+        path: first.own["paths"][0].as_str().map(str::to_owned),
         state: trouble.map_or_else(|| State::Measured(measured()), State::Out),
     })
 }

@@ -129,3 +129,30 @@ const QUALITY: Lane = Lane {
         plus_ms: 0.0,
     }],
 };
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::workspace;
+
+    /// DuckDB, PostgreSQL and SynqX must answer the same question.
+    #[test]
+    fn the_queries_have_one_text_in_all_three_places() {
+        let benches = workspace::root().unwrap().join("benches");
+        let words = |file: &str| {
+            let text = fs::read_to_string(benches.join(file)).unwrap();
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        for query in ["q1", "q3", "q18"] {
+            let text = words(&format!("sql/{query}.sql"));
+            let view = format!("create view {query} as {text};");
+            assert!(words("sql/tables.sql").contains(&view), "{query}");
+            let node = format!("sql: | {text} load:");
+            assert!(
+                words(&format!("pipelines/sql-{query}.yaml")).contains(&node),
+                "{query}"
+            );
+        }
+    }
+}

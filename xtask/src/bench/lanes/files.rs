@@ -95,7 +95,7 @@ const FROM_CSV: Lane = Lane {
             tool: Tool::Pgloader,
             reset: &[NOTHING_THERE, EMPTY_LINEITEM],
             command: "exec pgloader --type csv --with 'skip header = 1' --with \"fields terminated by ','\" \
-                      \"$BENCH_DATA/lineitem.csv\" \"$BENCH_PG_URL?tablename=out.lineitem\"",
+                      \"$BENCH_DATA/lineitem.csv\" \"$BENCH_PG_URL&tablename=out.lineitem\"",
             check: Check::Table(&LINEITEM),
             repeat: 1,
         },
@@ -167,17 +167,6 @@ const FROM_PARQUET: Lane = Lane {
             reset: &[NOTHING_THERE],
             command: "exec \"$BENCH_HOME\"/venv-duckdb14/bin/python benches/peers/duckdb_postgres.py \
                       'create table pg.out.lineitem as from '\"'$BENCH_DATA/lineitem.parquet'\"",
-            check: Check::Table(&LINEITEM),
-            repeat: 1,
-        },
-        Contestant {
-            name: "ingestr",
-            tool: Tool::Ingestr,
-            reset: &[NOTHING_THERE],
-            command: ingestr!(
-                "--source-uri \"file://$BENCH_DATA/lineitem.parquet\" --source-table lineitem \
-                 --dest-uri \"$BENCH_PG_URL\" --dest-table out.lineitem"
-            ),
             check: Check::Table(&LINEITEM),
             repeat: 1,
         },
