@@ -163,7 +163,7 @@ pub(super) fn measure(
                 seen.look(root);
                 if start.elapsed() > limit && !killed {
                     killed =
-                        process::succeeds(&mut process::shell("kill -KILL -- \"-$1\"", &[&root.to_string()]));
+                        process::succeeds(&mut process::shell("kill -s KILL -- \"-$1\"", &[&root.to_string()]));
                 }
                 thread::park_timeout(SAMPLE);
             }
