@@ -162,8 +162,10 @@ pub(super) fn measure(
             while !done.load(Ordering::Acquire) {
                 seen.look(root);
                 if start.elapsed() > limit && !killed {
-                    killed =
-                        process::succeeds(&mut process::shell("kill -s KILL -- \"-$1\"", &[&root.to_string()]));
+                    killed = process::succeeds(&mut process::shell(
+                        "kill -s KILL -- \"-$1\"",
+                        &[&root.to_string()],
+                    ));
                 }
                 thread::park_timeout(SAMPLE);
             }
