@@ -1,7 +1,4 @@
-"""connectorx reads a table as Arrow batches; pyarrow writes them to Parquet one by one.
-
-The whole result as one table, connectorx's other mode, was slower here and held it all in memory.
-"""
+"""connectorx reads a whole table into Arrow; pyarrow writes it to Parquet."""
 
 import os
 import sys

@@ -1,9 +1,9 @@
 //! What the lanes read: TPC-H files and tables, made once per scale and kept.
 //!
 //! `tpchgen-cli` writes CSV and Parquet; PostgreSQL gets the CSV by COPY. The tables are vacuumed and analysed,
-//! autovacuum is off for them, so that no lane pays for another lane's housekeeping. Every table is compared with
-//! the Parquet file of the same name once, so a lane may take either as the truth. Tables that one lane alone
-//! needs are made by that lane's setup.
+//! autovacuum is off for them, so that no lane pays for another lane's housekeeping. The tables are the truth of every
+//! lane, those that read files too: files that differ from them would show as wrong results. Tables that one lane
+//! alone needs are made by that lane's setup.
 
 use std::fs;
 use std::os::unix::fs::symlink;

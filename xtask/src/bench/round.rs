@@ -273,8 +273,9 @@ fn say(record: &Record, round: usize) {
 pub(super) fn synqx(root: &Path) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SYNQX_BENCH_BINARY") {
         let path = PathBuf::from(path);
-        if path.is_file() {
-            return Ok(path);
+        // Commands run in the root of the checkout, wherever the bench was called from.
+        if let (true, Ok(whole)) = (path.is_file(), fs::canonicalize(&path)) {
+            return Ok(whole);
         }
         return Err(Failure::new(format!(
             "SYNQX_BENCH_BINARY names no file: {}",

@@ -1,6 +1,6 @@
 //! Lanes of limits: resident memory of one stream under a small budget, and how long it takes to begin.
 //!
-//! Memory is measured at scale 1 and at scale 10 (`--scale 10`, which needs about 40 GB of disk); the report compares
+//! Memory is measured at scale 1 and at scale 10 (`--scale 10`, which needs tens of GB of disk); the report compares
 //! the two. Beginning is measured over many starts, because one is over in milliseconds.
 
 use super::super::lane::{Bar, Check, Contestant, Lane};
