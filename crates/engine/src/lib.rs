@@ -5,7 +5,7 @@
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
 //! the protocol asks for), `incremental`
 //! (where a read begins and ends), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
-//! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
+//! (quarantine), `quarantine` (what is in it and what was replayed), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
 
 mod attempt;
 mod flow;
@@ -15,6 +15,7 @@ mod open;
 mod prepare;
 mod progress;
 mod protocol;
+mod quarantine;
 mod record;
 mod rejects;
 mod report;
@@ -30,6 +31,8 @@ use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
 use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
 use tokio_util::sync::CancellationToken;
 
+pub use quarantine::{Ledger, Rejects, Replayed, newest_success, rejects};
+pub use rejects::{ORIGIN, ROW};
 pub use report::{LoadReport, PlanReport};
 pub use synqx_plan::{JoinPolicy, Placement, SourceReport};
 
@@ -73,12 +76,26 @@ pub struct RunOptions {
     pub reset: bool,
     /// Takes a stored position for that of another source, or of an earlier full read.
     pub adopt: bool,
+    /// The rejected rows this run replays, when it does.
+    pub replay: Option<Replay>,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
     pub probe: Arc<dyn Probe>,
     /// Told of every event.
     pub events: Arc<dyn Events>,
+}
+
+/// What a run that replays rejected rows must know. Its id is fixed by the ledger, so that a destination which has
+/// the rows recognises it however often it is repeated.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The run's id.
+    pub run: RunId,
+    /// The pipeline whose rows they are; rows that fail again go back to its quarantine.
+    pub pipeline: String,
+    /// `run/node` of the rejected rows.
+    pub origin: String,
 }
 
 impl std::fmt::Debug for RunOptions {
@@ -102,6 +119,7 @@ impl RunOptions {
             abandon: false,
             reset: false,
             adopt: false,
+            replay: None,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),

@@ -15,8 +15,10 @@ mod display;
 mod estimate;
 mod exact;
 mod exchange;
+mod formats;
 mod fragment;
 mod functions;
+mod gauge;
 mod lower;
 mod memory;
 mod meter;
@@ -25,6 +27,7 @@ mod session;
 mod source;
 mod step;
 mod sum;
+mod text_tests;
 mod time_text;
 #[cfg(test)]
 mod transparency;
@@ -37,4 +40,4 @@ pub use compile::{OpenSource, PlanGraph, PlanOptions, Range, StepInfo, compile, 
 pub use display::{Placement, SourceReport};
 pub use exchange::{Exchange, Spool, SpoolWriter};
 pub use fragment::{Fragment, JoinPolicy, Output, RunContext};
-pub use meter::{CheckMeter, Meters, StepMeter};
+pub use meter::{CheckMeter, Meters, Rule, StepMeter};

@@ -9,6 +9,7 @@ mod flow;
 mod incremental;
 mod memory;
 mod network;
+mod quality;
 mod setting;
 mod trouble;
 mod values;
