@@ -406,7 +406,7 @@ mod tests {
                 "strategy",
             ),
         ] {
-            let load = "  o: {load: {input: g, to: d, asset: o.csv, write: replace}}\n";
+            let load = "  o: {load: {input: g, to: d, asset: o.csv, write: replace}}\n  k: {load: {input: b, to: d, asset: k.csv, write: replace}}\n";
             let refused = replayed(&format!("{CHECKED}{nodes}{load}")).expect_err(word);
             assert_eq!(refused.code(), Code::E0111, "{refused:?}");
             assert!(refused.message().contains(word), "{}", refused.message());

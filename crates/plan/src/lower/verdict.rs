@@ -29,6 +29,7 @@ use crate::gauge::Number;
 use crate::text_tests::TextTest;
 use crate::time_text::TimeFormat;
 use crate::trouble::{Phase, inward};
+use crate::uses::disguised;
 
 /// One check on its way to an expression.
 pub(super) struct Verdict<'a> {
@@ -269,7 +270,8 @@ impl Verdict<'_> {
     fn converts(&self, column: Expr, from: &DataType, to: DataType) -> Expr {
         let converted = forgiving(column.clone(), from, &CastTo::Type(String::new()), &to);
         let null = lit(ScalarValue::Boolean(None));
-        binary(column.is_not_null(), Operator::Or, null).and(converted.is_not_null())
+        let known = binary(column.clone().is_not_null(), Operator::Or, null);
+        known.and(column.is_null().or(converted.is_not_null()))
     }
 
     fn is_type(&self, data_type: &DataType) -> Result<Expr> {
@@ -514,6 +516,14 @@ impl Verdict<'_> {
         .with_hint("cast the column before the check, or use a `condition` with a cast")
     }
 
+    fn is_disguised(&self) -> bool {
+        let disguised = disguised(self.input);
+        self.check
+            .named()
+            .iter()
+            .any(|name| disguised.iter().any(|known| known == name))
+    }
+
     fn no_number(&self) -> Error {
         Error::new(
             Code::E0103,
@@ -559,7 +569,8 @@ impl Verdict<'_> {
         let fits = match value {
             Value::String(_) => *data_type != DataType::Boolean,
             Value::Bool(_) => *data_type == DataType::Boolean,
-            _ => data_type.is_numeric(),
+            // Of text that is really a number, `check_uses` says more.
+            _ => data_type.is_numeric() || self.is_disguised(),
         };
         let known = is_text(data_type)
             || data_type.is_numeric()
