@@ -259,7 +259,7 @@ fn replayable<'a>(chosen: &'a Chosen, which: &Which, session: &Session) -> Resul
             && newest.is_some_and(|newest| file.run < newest);
         let why = match () {
             () if !file.is_of_published_run() => {
-                "nothing of that run was published: mend the source or the check and run the pipeline again"
+                "that run did not succeed: mend the source or the check and run the pipeline again"
             }
             () if outdated => "a later run has replaced the target and has judged its source anew",
             () => {
