@@ -288,3 +288,32 @@ fn rows_that_do_not_pass_one_by_one_are_refused_by_name() {
     );
     assert_eq!(table(folder.path()).len(), 4);
 }
+
+/// Native types that are text or bytes here come back as what they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn native_types_survive_the_quarantine() {
+    let database =
+        synqx_testkit::database::ThrowAwayDatabase::on(synqx_testkit::services::Server::Postgres15)
+            .await
+            .expect("cargo x up");
+    let ddl = "create type mood as enum ('sad', 'ok');
+        create table src (id bigint primary key, u uuid, j jsonb, n numeric, m mood, a int[], t timestamptz, i inet, d numeric(10,2), b bytea, v varchar(10));
+        insert into src select g, gen_random_uuid(), '{\"a\": 1}', 1.50 + g, 'ok', '{1,null}', now(), '10.0.0.1', g, '\\x00ff', 'x' from generate_series(1, 4) g";
+    database.execute(ddl).await.expect("a table");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (most, verb) in [(2, &["run"][..]), (9, &["quarantine", "replay"])] {
+        let yaml = format!(
+            "name: types\nconnections: {{p: {{type: postgresql, url: \"{}\"}}}}\nnodes:\n  a: {{extract: {{from: p, asset: public.src}}}}\n  v: {{validate: {{input: a, checks: [{{column: id, check: range, max: {most}, on_fail: quarantine}}]}}}}\n  o: {{load: {{input: v, to: p, asset: public.dst, write: append}}}}\n",
+            database.url()
+        );
+        std::fs::write(folder.path().join("pipeline.yaml"), yaml).expect("a document");
+        let ran = output(folder.path(), verb);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+    }
+    let client = database.client().await.expect("a client");
+    let different = "select count(*) from ((table src except all table dst) union all (table dst except all table src)) x";
+    let different: i64 = client.query_one(different, &[]).await.expect("a count").get(0);
+    assert_eq!(different, 0);
+    drop(client);
+    database.discard().await.expect("dropped");
+}
