@@ -10,6 +10,7 @@ mod incremental;
 mod memory;
 mod network;
 mod quality;
+mod relay;
 mod setting;
 mod trouble;
 mod values;
