@@ -255,80 +255,83 @@ async fn rows_are_judged_among_others() {
     .await;
 }
 
+/// A check, the code it is refused with, and a part of the message.
+const REFUSED: [(&str, Code, &str); 20] = [
+    ("column: t, check: range, min: 1", Code::E0402, "does not fit"),
+    (
+        "column: id, check: accepted_values, values: ['x']",
+        Code::E0402,
+        "does not fit",
+    ),
+    (
+        "column: t, check: accepted_values, values: [1]",
+        Code::E0402,
+        "does not fit",
+    ),
+    (
+        "column: id, check: accepted_values, values: [1.5]",
+        Code::E0402,
+        "does not fit",
+    ),
+    ("column: id, check: length, min: 1", Code::E0402, "is not text"),
+    ("column: t, check: positive", Code::E0402, "is not a number"),
+    (
+        "column: t, check: freshness, max_age: 1d, on_fail: warn",
+        Code::E0402,
+        "is not a date",
+    ),
+    (
+        "column: t, check: format, format: emial",
+        Code::E0103,
+        "unknown format",
+    ),
+    (
+        "column: t, check: format, format: email, min: 3",
+        Code::E0103,
+        "means nothing",
+    ),
+    (
+        "column: t, check: regex, pattern: '('",
+        Code::E0103,
+        "regular expression",
+    ),
+    (
+        "column: t, check: type, type: bigint",
+        Code::E0402,
+        "demands bigint",
+    ),
+    (
+        "column: t, check: compare, operator: '<', other: id",
+        Code::E0402,
+        "`id` is bigint",
+    ),
+    (
+        "column: id, check: compare, operator: '~', other: id",
+        Code::E0103,
+        "does not compare",
+    ),
+    ("column: ident, check: not_null", Code::E0401, "`ident`"),
+    ("column: id, check: increasing", Code::E0103, "`order_by`"),
+    ("column: t, check: not_in_future", Code::E0402, "is not a date"),
+    ("columns: [id], check: sum_equals", Code::E0103, "either"),
+    (
+        "check: row_count, min: 1, on_fail: drop",
+        Code::E0103,
+        "cannot `drop`",
+    ),
+    ("check: row_count", Code::E0103, "`min`"),
+    (
+        "check: condition, condition: 'id > 0', fail_above: 1%",
+        Code::E0103,
+        "contradict",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_cannot_be_meant_is_refused_before_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "p.csv", "id,t,f\n1,a,1\n");
-    for (check, code, word) in [
-        ("column: t, check: range, min: 1", Code::E0402, "does not fit"),
-        (
-            "column: id, check: accepted_values, values: ['x']",
-            Code::E0402,
-            "does not fit",
-        ),
-        (
-            "column: t, check: accepted_values, values: [1]",
-            Code::E0402,
-            "does not fit",
-        ),
-        (
-            "column: id, check: accepted_values, values: [1.5]",
-            Code::E0402,
-            "does not fit",
-        ),
-        ("column: id, check: length, min: 1", Code::E0402, "is not text"),
-        ("column: t, check: positive", Code::E0402, "is not a number"),
-        (
-            "column: t, check: freshness, max_age: 1d, on_fail: warn",
-            Code::E0402,
-            "is not a date",
-        ),
-        (
-            "column: t, check: format, format: emial",
-            Code::E0103,
-            "unknown format",
-        ),
-        (
-            "column: t, check: format, format: email, min: 3",
-            Code::E0103,
-            "means nothing",
-        ),
-        (
-            "column: t, check: regex, pattern: '('",
-            Code::E0103,
-            "regular expression",
-        ),
-        (
-            "column: t, check: type, type: bigint",
-            Code::E0402,
-            "demands bigint",
-        ),
-        (
-            "column: t, check: compare, operator: '<', other: id",
-            Code::E0402,
-            "`id` is bigint",
-        ),
-        (
-            "column: id, check: compare, operator: '~', other: id",
-            Code::E0103,
-            "does not compare",
-        ),
-        ("column: ident, check: not_null", Code::E0401, "`ident`"),
-        ("column: id, check: increasing", Code::E0103, "`order_by`"),
-        ("column: t, check: not_in_future", Code::E0402, "is not a date"),
-        ("columns: [id], check: sum_equals", Code::E0103, "either"),
-        (
-            "check: row_count, min: 1, on_fail: drop",
-            Code::E0103,
-            "cannot `drop`",
-        ),
-        ("check: row_count", Code::E0103, "`min`"),
-        (
-            "check: condition, condition: 'id > 0', fail_above: 1%",
-            Code::E0103,
-            "contradict",
-        ),
-    ] {
+    for (check, code, word) in REFUSED {
         let outcome = run(
             dir.path(),
             &document("id: bigint, t: text, f: double", &lines(&[check])),
