@@ -230,7 +230,7 @@ fn adapt(node: &mut Node, start: &str, below: &BTreeSet<String>, upserts: bool) 
         input == start || below.contains(input)
     };
     match &mut node.operator {
-        Operator::Load(load) => replayed_load(load),
+        Operator::Load(load) => replayed_load(load, &id)?,
         _ if looks_around => {
             return Err(refused(
                 &id,
@@ -292,11 +292,19 @@ fn adapt(node: &mut Node, start: &str, below: &BTreeSet<String>, upserts: bool) 
 }
 
 /// The other rows are there already: these are added to them.
-fn replayed_load(load: &mut Load) {
-    if load.write == WriteMode::Replace {
-        load.write = WriteMode::Append;
-        load.replace = None;
+fn replayed_load(load: &mut Load, id: &str) -> Result<()> {
+    match load.write {
+        WriteMode::Append | WriteMode::Upsert => {}
+        WriteMode::Replace => {
+            load.write = WriteMode::Append;
+            load.replace = None;
+        }
+        WriteMode::DeleteInsert | WriteMode::Scd2 | WriteMode::Mirror => {
+            let why = format!("`{}` would take them for all rows", load.write.as_str());
+            return Err(refused(id, &why));
+        }
     }
+    Ok(())
 }
 
 /// Consumers of the node read what comes behind it.
@@ -379,6 +387,22 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(document.key().starts_with("p/replay/run_"));
+    }
+
+    #[test]
+    fn a_mode_that_takes_rows_for_all_rows_is_refused() {
+        for mode in ["mirror, key: [id]", "scd2, key: [id]"] {
+            let nodes = format!(
+                "{CHECKED}  j: {{join: {{left: v, right: b, on: [id]}}}}\n  o: {{load: {{input: j, to: d, asset: o, write: {mode}}}}}\n"
+            );
+            let refused = replayed(&nodes).expect_err(mode);
+            assert_eq!(refused.code(), Code::E0111, "{refused:?}");
+            assert!(
+                refused.message().contains("for all rows"),
+                "{}",
+                refused.message()
+            );
+        }
     }
 
     #[test]
