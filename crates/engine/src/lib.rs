@@ -34,7 +34,7 @@ use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
 use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
 use tokio_util::sync::CancellationToken;
 
-pub use quarantine::{Ledger, Rejects, Replayed, newest_success, rejects};
+pub use quarantine::{Ledger, Rejects, Replay, Replayed, newest_success, rejects};
 pub use rejects::{ORIGIN, ROW};
 pub use report::{LoadReport, PlanReport};
 pub use rollback::RolledBack;
@@ -88,18 +88,6 @@ pub struct RunOptions {
     pub probe: Arc<dyn Probe>,
     /// Told of every event.
     pub events: Arc<dyn Events>,
-}
-
-/// What a run that replays rejected rows must know. Its id is fixed by the ledger, so that a destination which has
-/// the rows recognises it however often it is repeated.
-#[derive(Debug, Clone)]
-pub struct Replay {
-    /// The run's id.
-    pub run: RunId,
-    /// The pipeline whose rows they are; rows that fail again go back to its quarantine.
-    pub pipeline: String,
-    /// `run/node` of the rejected rows.
-    pub origin: String,
 }
 
 impl std::fmt::Debug for RunOptions {

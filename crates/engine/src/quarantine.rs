@@ -142,6 +142,18 @@ fn rules_of(path: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(rules)
 }
 
+/// What a run that replays rejected rows must know. Its id is fixed by the ledger, so that a destination which has
+/// the rows recognises it however often it is repeated.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The run's id.
+    pub run: RunId,
+    /// The pipeline whose rows they are; rows that fail again go back to its quarantine.
+    pub pipeline: String,
+    /// `run/node` of the rejected rows.
+    pub origin: String,
+}
+
 /// One replay: which rows of which file, by which run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replayed {
