@@ -3,10 +3,9 @@
 //! The engine is handed a document, a registry of connectors and a resolver of secrets; it names no system itself.
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
-//! the protocol asks for), `incremental`
-//! (where a read begins and ends), `modes` (what a write mode asks of the document), `rollback`, `intent` (what a
-//! restart finds), `flow` (rows from fragments to writers), `rejects` (quarantine), `quarantine` (what is in it and
-//! what was replayed), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
+//! the protocol asks for), `incremental` (where a read begins and ends), `modes` (what a write mode asks of the
+//! document), `rollback`, `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects` and
+//! `quarantine` (what was set aside, and what was replayed), `record` (the manifest whose sums must close).
 
 mod attempt;
 mod flow;
