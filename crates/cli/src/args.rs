@@ -96,6 +96,7 @@ pub(crate) enum Verb {
     Init(InitArgs),
     Discover(DiscoverArgs),
     Preview(PreviewArgs),
+    Quarantine(QuarantineArgs),
     Connectors(ConnectorsArgs),
     Explain(ExplainArgs),
     Doctor(DoctorArgs),
@@ -334,6 +335,84 @@ pub(crate) struct PreviewArgs {
     /// Rows to show
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub(crate) rows: usize,
+}
+
+/// Look at rejected rows, and run them through the rest of the pipeline again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  synqx quarantine list pipeline.yaml
+  synqx quarantine show pipeline.yaml --node clean --limit 5
+  synqx quarantine replay pipeline.yaml             with the document as it is now
+  synqx cp .synqx/quarantine/…/clean.parquet fixed.csv
+  synqx quarantine replay pipeline.yaml --node clean --file fixed.csv")]
+pub(crate) struct QuarantineArgs {
+    #[command(subcommand)]
+    pub(crate) what: Quarantined,
+}
+
+/// What can be done with rejected rows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Quarantined {
+    /// List runs and nodes that rejected rows, with the rules and what was replayed
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON, one file per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show rejected rows
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// Rows to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+        /// Print JSON, one row per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run rejected rows through their node and what follows it, each row once
+    Replay(ReplayArgs),
+}
+
+/// Which rejected rows.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Which {
+    /// The document; pipeline.yaml or synqx.yaml of this folder by default
+    pub(crate) file: Option<std::path::PathBuf>,
+    /// Only rows of this run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Only rows of this node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Folder of the runs' state; `.synqx` beside the document by default
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<std::path::PathBuf>,
+}
+
+/// A replay.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Corrected rows: a CSV, JSON or Parquet file that keeps the column _synqx_row
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) corrected: Option<std::path::PathBuf>,
+    /// Memory for rows on their way, such as 96MiB or 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub(crate) memory: String,
+    /// Attempts after the first, for faults that may pass
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) retries: u32,
+    /// Print events as JSON, one per line, on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print errors only
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) quiet: bool,
 }
 
 /// List the connectors, or show one

@@ -11,6 +11,7 @@ mod document;
 mod locate;
 mod machine;
 mod render;
+mod replay;
 mod session;
 mod stop;
 mod terminal;

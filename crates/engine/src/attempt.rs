@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use synqx_model::event::{EventKind, StepState};
-use synqx_model::spec::OnFail;
+use synqx_model::manifest::{CheckRecord, Level};
 use synqx_model::{Code, Error, Result, Retry, StreamKey};
 use synqx_plan::{CheckMeter, RunContext};
 use synqx_sdk::{Load, Receipt};
@@ -212,16 +212,21 @@ impl<'a> Attempt<'a> {
         }
         let mut failed = Vec::new();
         for check in self.prepared.plan.meters.checks() {
-            let rows = check.failed();
+            if !ran(&check.node) {
+                continue;
+            }
+            let record = check.record();
+            if record.level == Level::Fail {
+                failed.push(self.failed_check(check, &record));
+            }
             self.options.events.emit(EventKind::Check {
                 step: check.node.clone(),
-                check: check.check.clone(),
-                failed_rows: rows,
-                action: check.action.as_str().to_owned(),
+                check: record.check,
+                rule: record.rule,
+                failed_rows: record.failed_rows,
+                action: record.action,
+                level: record.level,
             });
-            if rows > 0 && check.action == OnFail::Fail {
-                failed.push(self.failed_check(check, rows));
-            }
         }
         if failed.is_empty() {
             failed.extend(self.load_rejects().await.err());
@@ -274,17 +279,25 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn failed_check(&self, check: &CheckMeter, rows: u64) -> Error {
+    fn failed_check(&self, check: &CheckMeter, record: &CheckRecord) -> Error {
+        if check.is_of_table() {
+            return table_failed(check, record);
+        }
+        let rows = record.failed_rows;
+        let limit = check.rule.fail_above.map_or_else(String::new, |limit| {
+            let judged = record.judged_rows;
+            format!(" At most {limit} of {judged} rows may fail.")
+        });
         let kept = self.kept.iter().find(|kept| kept.node == check.node);
         let place = kept.map_or_else(String::new, |kept| {
             format!(" The failing rows are in `{}`.", kept.path.display())
         });
         Error::new(
             Code::E1001,
-            format!("{rows} rows fail the check `{}`", check.check),
+            format!("{rows} rows fail the check `{}`", record.check),
         )
         .at_node(&check.node)
-        .with_detail(format!("Nothing was published.{place}"))
+        .with_detail(format!("Nothing was published.{limit}{place}"))
         .with_hint("look at the rows, mend the source or the check, and run again")
     }
 
@@ -340,6 +353,22 @@ impl<'a> Attempt<'a> {
         self.state(load, state);
         Observed::Aborted { load }
     }
+}
+
+fn table_failed(check: &CheckMeter, record: &CheckRecord) -> Error {
+    let measured = check
+        .measured_count()
+        .map_or_else(String::new, |value| format!(" Measured: {value}."));
+    Error::new(
+        Code::E1001,
+        format!("the table fails the check `{}`", record.check),
+    )
+    .at_node(&check.node)
+    .with_detail(format!(
+        "{} rows were judged; nothing was published.{measured}",
+        record.judged_rows
+    ))
+    .with_hint("look at the source, mend it or the check, and run again")
 }
 
 fn moved_on(stream: &StreamKey) -> Error {

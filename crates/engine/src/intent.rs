@@ -24,6 +24,8 @@ pub(crate) struct Intent {
     pub(crate) run: RunId,
     /// An earlier process had begun it.
     pub(crate) resumed: bool,
+    /// When this process took it up, in Unix milliseconds; the clock of checks.
+    pub(crate) started_ms: i64,
     path: PathBuf,
     /// Holds the lock.
     file: File,
@@ -81,17 +83,23 @@ impl Intent {
             Some(dead) => Ok(Intent {
                 run: dead.stored.run,
                 resumed: true,
+                started_ms: chrono::Utc::now().timestamp_millis(),
                 path: dead.path,
                 file: dead.file,
                 intervals: Mutex::new(dead.intervals),
                 probe: Arc::clone(probe),
             }),
-            None => Intent::begin(&dir, spec_hash, probe),
+            None => {
+                let run = options
+                    .replay
+                    .as_ref()
+                    .map_or_else(RunId::fresh, |replay| replay.run);
+                Intent::begin(&dir, spec_hash, probe, run)
+            }
         }
     }
 
-    fn begin(dir: &Path, spec_hash: &str, probe: &Arc<dyn Probe>) -> Result<Self> {
-        let run = RunId::fresh();
+    fn begin(dir: &Path, spec_hash: &str, probe: &Arc<dyn Probe>, run: RunId) -> Result<Self> {
         let path = dir.join(format!("{run}.intent"));
         let failed = || format!("cannot write `{}`", path.display());
         probe.reach(Effect::Intent, Moment::Before)?;
@@ -106,7 +114,7 @@ impl Intent {
         file.lock().coded(Code::E0503, failed).map_err(hint)?;
         if !is_still(&file, &path) {
             // Another run took the still empty file for a dead one and removed it before it was locked.
-            return Intent::begin(dir, spec_hash, probe);
+            return Intent::begin(dir, spec_hash, probe, run);
         }
         let stored = Stored {
             run,
@@ -123,6 +131,7 @@ impl Intent {
         Ok(Intent {
             run,
             resumed: false,
+            started_ms: stored.started_ms,
             path,
             file,
             intervals: Mutex::default(),

@@ -3,9 +3,9 @@
 //! The engine is handed a document, a registry of connectors and a resolver of secrets; it names no system itself.
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
-//! the protocol asks for), `incremental`
-//! (where a read begins and ends), `modes` (what a write mode asks of the document), `rollback`, `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
-//! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
+//! the protocol asks for), `incremental` (where a read begins and ends), `modes` (what a write mode asks of the
+//! document), `rollback`, `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects` and
+//! `quarantine` (what was set aside, and what was replayed), `record` (the manifest whose sums must close).
 
 mod attempt;
 mod flow;
@@ -16,6 +16,7 @@ mod open;
 mod prepare;
 mod progress;
 mod protocol;
+mod quarantine;
 mod record;
 mod rejects;
 mod report;
@@ -32,6 +33,8 @@ use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
 use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
 use tokio_util::sync::CancellationToken;
 
+pub use quarantine::{Ledger, Rejects, Replay, Replayed, newest_success, rejects};
+pub use rejects::{ORIGIN, ROW};
 pub use report::{LoadReport, PlanReport};
 pub use rollback::RolledBack;
 pub use synqx_plan::{JoinPolicy, Placement, SourceReport};
@@ -76,6 +79,8 @@ pub struct RunOptions {
     pub reset: bool,
     /// Takes a stored position for that of another source, or of an earlier full read.
     pub adopt: bool,
+    /// The rejected rows this run replays, when it does.
+    pub replay: Option<Replay>,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
@@ -105,6 +110,7 @@ impl RunOptions {
             abandon: false,
             reset: false,
             adopt: false,
+            replay: None,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),

@@ -83,6 +83,7 @@ impl Prepared {
             parallel: options.streams(),
             spill_dir: spill.to_owned(),
             joins,
+            started_ms: intent.map_or_else(now_ms, |intent| intent.started_ms),
             spool: read_first(&graph, &opened, &targets).await?,
         };
         let mut plan = compile(spec, &graph, &opened, &plan_options).await?;
@@ -155,6 +156,10 @@ fn limited() -> Error {
     )
     .with_detail("Rows beyond the limit would count as read and never arrive.")
     .with_hint("leave the limit out, or read with `sync: full`")
+}
+
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
 }
 
 fn timeouts(spec: &PipelineSpec) -> BTreeMap<String, Duration> {

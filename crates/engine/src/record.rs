@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use synqx_model::dag::Graph;
 use synqx_model::event::EventKind;
-use synqx_model::manifest::{CheckRecord, EdgeCount, LoadRecord, Manifest, StepKind, StepRecord};
+use synqx_model::manifest::{CheckRecord, EdgeCount, Level, LoadRecord, Manifest, StepKind, StepRecord};
 use synqx_model::spec::Operator;
 use synqx_model::{Code, Error, PipelineSpec, Result, ResultExt, RunId};
 use synqx_plan::{Meters, StepInfo, edge_name};
@@ -76,16 +76,15 @@ impl<'a> Recorder<'a> {
         manifest.attempts = attempts;
         manifest.seconds = self.started.elapsed().as_secs_f64();
         manifest.peak_resident = resident::peak_bytes();
-        let failing: u64 = manifest
+        let warned = manifest
             .steps
             .iter()
             .flat_map(|s| &s.checks)
-            .map(|c| c.failed_rows)
-            .sum();
+            .any(|check| check.level > Level::Ok);
         manifest.state = match &error {
             Some(error) if error.code() == Code::E0701 => "cancelled",
             Some(_) => "failed",
-            None if failing > 0 || !manifest.warnings.is_empty() => "succeeded_with_warnings",
+            None if warned || !manifest.warnings.is_empty() => "succeeded_with_warnings",
             None => "succeeded",
         }
         .to_owned();
@@ -146,14 +145,12 @@ impl<'a> Recorder<'a> {
         if let Some(Operator::Switch(_)) = operator {
             rows_out = self.branch_rows(&step.node, graph, meters);
         }
-        let checks = meters.checks().iter().filter(|check| check.node == step.node);
-        let checks: Vec<CheckRecord> = checks
-            .map(|c| CheckRecord {
-                check: c.check.clone(),
-                action: c.action.as_str().to_owned(),
-                failed_rows: c.failed(),
-            })
-            .collect();
+        // A step that did not run has judged nothing, which is not the same as an empty table.
+        let checks = meters
+            .checks()
+            .iter()
+            .filter(|check| check.node == step.node && meter.started());
+        let checks: Vec<CheckRecord> = checks.map(|check| check.record()).collect();
         let (quarantined, dropped) = (meter.quarantined(), meter.dropped());
         let may_filter = match operator {
             Some(Operator::Filter(_)) => true,

@@ -10,28 +10,47 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use synqx_model::{Code, Error, Result, RunId};
+use synqx_model::dag::Graph;
+use synqx_model::spec::Operator;
+use synqx_model::{Code, Error, PipelineSpec, Result, RunId};
 use synqx_plan::{RejectSink, Rejected};
 use synqx_sdk::{Effect, Load, Moment, Probe, Target};
 
-/// Columns added to every rejected row.
-const RULES: &str = "_synqx_rules";
+use crate::RunOptions;
+
+/// Columns added to every rejected row: the rules it failed and why, where it was rejected, by which run of which
+/// document, where its node reads from, its number in the file, when, and the row it was before a replay.
+pub(crate) const RULES: &str = "_synqx_rules";
+const REASONS: &str = "_synqx_reasons";
 const NODE: &str = "_synqx_node";
 const RUN: &str = "_synqx_run";
+const SPEC: &str = "_synqx_spec";
+const SOURCE: &str = "_synqx_source";
+/// The number of a row in its quarantine file, from zero.
+pub const ROW: &str = "_synqx_row";
+const AT: &str = "_synqx_at";
+/// `run/node/row` of the rejected row that a replay read; NULL for rows of a source.
+pub const ORIGIN: &str = "_synqx_origin";
 
 /// The quarantine of one attempt.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     dir: PathBuf,
     run: RunId,
+    spec_hash: String,
+    /// Node → the assets its rows come from.
+    sources: BTreeMap<String, String>,
+    /// `run/node` of the rejected rows that this run replays.
+    origin: Option<String>,
     files: Mutex<BTreeMap<String, Open>>,
     probe: Arc<dyn Probe>,
 }
@@ -62,11 +81,37 @@ pub(crate) struct Kept {
 /// What a file is called until it is whole.
 const PART: &str = "parquet.part";
 
-fn folder(state_dir: &Path, pipeline: &str, run: RunId) -> PathBuf {
+/// Where rejected rows of a pipeline are.
+pub(crate) fn home(state_dir: &Path, pipeline: &str) -> PathBuf {
     state_dir
         .join("quarantine")
         .join(crate::intent::folder_name(pipeline))
-        .join(run.to_string())
+}
+
+fn folder(state_dir: &Path, pipeline: &str, run: RunId) -> PathBuf {
+    home(state_dir, pipeline).join(run.to_string())
+}
+
+/// The assets that rows of each node come from, as people call them.
+fn sources(spec: &PipelineSpec) -> BTreeMap<String, String> {
+    let Ok(graph) = Graph::build(spec) else {
+        return BTreeMap::new();
+    };
+    let label = |node: &String| match &spec.node(node)?.operator {
+        Operator::Extract(extract) => {
+            let asset = extract.asset.as_deref().unwrap_or("query");
+            Some(format!("{}.{asset}", extract.from.as_deref().unwrap_or_default()))
+        }
+        _ => None,
+    };
+    let of = |node: &String| {
+        crate::prepare::upstream(&graph, node)
+            .iter()
+            .filter_map(label)
+            .collect::<Vec<_>>()
+    };
+    let nodes = graph.order.iter();
+    nodes.map(|node| (node.clone(), of(node).join("; "))).collect()
 }
 
 /// Removes what a run that died before it published had set aside.
@@ -86,12 +131,17 @@ fn failed(path: &Path, cause: &dyn std::error::Error) -> Error {
 impl Quarantine {
     /// A quarantine for one attempt of a run. Whole files of an earlier attempt of the same run stay until this one
     /// has whole files of the same nodes.
-    pub(crate) fn new(state_dir: &Path, pipeline: &str, run: RunId, probe: &Arc<dyn Probe>) -> Self {
+    pub(crate) fn new(spec: &PipelineSpec, options: &RunOptions, run: RunId) -> Self {
+        let replay = options.replay.as_ref();
+        let pipeline = replay.map_or(spec.key(), |replay| replay.pipeline.as_str());
         Quarantine {
-            dir: folder(state_dir, pipeline, run),
+            dir: folder(&options.state_dir, pipeline, run),
             run,
+            spec_hash: spec.hash(),
+            sources: sources(spec),
+            origin: replay.map(|replay| replay.origin.clone()),
             files: Mutex::default(),
-            probe: Arc::clone(probe),
+            probe: Arc::clone(&options.probe),
         }
     }
 
@@ -152,11 +202,12 @@ impl Quarantine {
 
     fn append(&self, rejected: &Rejected) -> Result<()> {
         let path = self.dir.join(format!("{}.{PART}", rejected.node));
-        let batch = labelled(rejected, &self.run.to_string()).map_err(|e| failed(&path, &e))?;
         let mut files = self
             .files
             .lock()
             .map_err(|_| Error::bug("the quarantine was poisoned"))?;
+        let first = files.get(&rejected.node).map_or(0, |open| open.rows);
+        let batch = self.labelled(rejected, first).map_err(|e| failed(&path, &e))?;
         if !files.contains_key(&rejected.node) {
             std::fs::create_dir_all(&self.dir).map_err(|e| failed(&path, &e))?;
             let file = File::create(&path).map_err(|e| failed(&path, &e))?;
@@ -193,24 +244,57 @@ impl RejectSink for Quarantine {
     }
 }
 
-/// The columns of rejected rows with what is added to them.
+/// The columns of rejected rows with what is added to them. A row that a replay read brings its origin along.
 pub(crate) fn labelled_schema(rows: &Schema) -> SchemaRef {
-    let mut fields = rows.fields().to_vec();
+    let own = |field: &&Arc<Field>| field.name() != ORIGIN;
+    let mut fields: Vec<_> = rows.fields().iter().filter(own).cloned().collect();
     for name in [RULES, NODE, RUN] {
         fields.push(Arc::new(Field::new(name, DataType::Utf8, false)));
     }
+    // Nullable, so that a quarantine target that was made without them can get them.
+    for name in [REASONS, SPEC, SOURCE] {
+        fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
+    }
+    fields.push(Arc::new(Field::new(ROW, DataType::Int64, true)));
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    fields.push(Arc::new(Field::new(AT, utc, true)));
+    fields.push(Arc::new(Field::new(ORIGIN, DataType::Utf8, true)));
     Arc::new(Schema::new(fields))
 }
 
-/// The rows with their rules, node and run.
-fn labelled(rejected: &Rejected, run: &str) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
-    let rows = rejected.rows.num_rows();
-    let mut columns: Vec<ArrayRef> = rejected.rows.columns().to_vec();
-    let constant = |text: &str| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
-    columns.push(Arc::new(rejected.rules.clone()));
-    columns.push(constant(&rejected.node));
-    columns.push(constant(run));
-    RecordBatch::try_new(labelled_schema(&rejected.rows.schema()), columns)
+impl Quarantine {
+    /// The rows with what is known of their rejection; `first` is the number of the first of them.
+    fn labelled(
+        &self,
+        rejected: &Rejected,
+        first: u64,
+    ) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+        let rows = rejected.rows.num_rows();
+        let schema = rejected.rows.schema();
+        let own = schema.fields().iter().zip(rejected.rows.columns());
+        let own = own.filter(|(field, _)| field.name() != ORIGIN);
+        let mut columns: Vec<ArrayRef> = own.map(|(_, column)| Arc::clone(column)).collect();
+        let constant = |text: &str| Arc::new(StringArray::from(vec![text; rows])) as ArrayRef;
+        columns.push(Arc::new(rejected.rules.clone()));
+        columns.push(constant(&rejected.node));
+        columns.push(constant(&self.run.to_string()));
+        columns.push(Arc::new(rejected.reasons.clone()));
+        columns.push(constant(&self.spec_hash));
+        columns.push(constant(
+            self.sources.get(&rejected.node).map_or("", String::as_str),
+        ));
+        let first = i64::try_from(first).unwrap_or(i64::MAX);
+        columns.push(Arc::new(Int64Array::from_iter_values((first..).take(rows))));
+        let now = chrono::Utc::now().timestamp_micros();
+        columns.push(Arc::new(
+            TimestampMicrosecondArray::from(vec![now; rows]).with_timezone("UTC"),
+        ));
+        columns.push(match rejected.rows.column_by_name(ORIGIN) {
+            Some(origin) => cast(origin, &DataType::Utf8)?,
+            None => Arc::new(StringArray::from(vec![self.origin.as_deref(); rows])),
+        });
+        RecordBatch::try_new(labelled_schema(&schema), columns)
+    }
 }
 
 impl Kept {

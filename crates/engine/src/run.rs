@@ -186,7 +186,7 @@ async fn one_attempt(
             message: note.clone(),
         });
     }
-    let quarantine = Quarantine::new(&options.state_dir, spec.key(), intent.run, &options.probe);
+    let quarantine = Quarantine::new(spec, options, intent.run);
     let mut attempt = Attempt::new(options, intent, quarantine, &prepared, recorder);
     let ending = attempt.follow().await;
     let manifest = Box::new(recorder.manifest(&attempt, intent.run));

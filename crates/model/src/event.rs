@@ -67,8 +67,10 @@ pub enum EventKind {
     Check {
         step: String,
         check: String,
+        rule: String,
         failed_rows: u64,
         action: String,
+        level: crate::manifest::Level,
     },
     /// Something worth a person's attention that did not stop the run.
     Warning { step: Option<String>, message: String },

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::RunId;
 use crate::position::Position;
+use crate::spec::{Severity, Threshold};
 use crate::{Code, Error};
 
 /// How a node's rows relate to each other.
@@ -93,15 +94,72 @@ pub struct LoadRecord {
     pub already_committed: bool,
 }
 
-/// How a check went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How far a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// It holds, or what failed is below every threshold.
+    #[default]
+    Ok,
+    /// The run succeeds with warnings.
+    Warn,
+    /// The run fails.
+    Fail,
+}
+
+impl Level {
+    /// The word of `run.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "fail",
+        }
+    }
+}
+
+/// How a check went. `assertion`, `columns`, `success` and `severity` are what OpenLineage calls an assertion.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CheckRecord {
     /// The check in words, such as `dep_delay between -120 and 2000`.
     pub check: String,
     /// What happens to failing rows.
     pub action: String,
-    /// Rows that failed this check.
+    /// Rows that failed this check; of a check of the whole table, none.
     pub failed_rows: u64,
+    /// The rule's id, as the quarantine names it.
+    #[serde(default)]
+    pub rule: String,
+    /// What is demanded, in the word of the document, such as `range`.
+    #[serde(default)]
+    pub assertion: String,
+    /// The columns judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Whether it holds for every row, or for the table.
+    #[serde(default)]
+    pub success: bool,
+    /// What the run makes of it.
+    #[serde(default)]
+    pub level: Level,
+    /// Rows it judged.
+    #[serde(default)]
+    pub judged_rows: u64,
+    /// Failed rows by judged rows, 0 to 1; 0 when there were none.
+    #[serde(default)]
+    pub ratio: f64,
+    /// As the document says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// As the document says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_above: Option<Threshold>,
+    /// As the document says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_above: Option<Threshold>,
+    /// What a check of the whole table measured: rows, a share, an age in milliseconds, or a number that may be a value of a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<f64>,
 }
 
 /// The record of a run.

@@ -82,6 +82,8 @@ pub struct PlanOptions {
     pub spill_dir: PathBuf,
     /// Hash joins where they are known to fit; `SortMerge` forces every join to spill instead.
     pub joins: JoinPolicy,
+    /// When the run began, in Unix milliseconds: what checks call now.
+    pub started_ms: i64,
     /// Nodes whose rows are kept in an exchange before anything is written, because a load writes where they read.
     pub spool: BTreeSet<String>,
 }
@@ -336,6 +338,7 @@ impl Compiler<'_> {
             node,
             inputs,
             meters: &mut self.meters,
+            started_ms: self.options.started_ms,
         };
         lowering.lower().await
     }

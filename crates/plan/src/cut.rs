@@ -1,7 +1,7 @@
 //! Where the plan graph is cut: which nodes become fragments of their own, kept in an exchange.
 //!
-//! A node that is read several times must be kept. So must one that judges rows for `fail` or `quarantine` when
-//! something above it may stop early (a limit, a join, a subquery): a fragment of its own is read to its end by
+//! A node that is read several times must be kept. So must one whose checks must judge every row (`fail`,
+//! `quarantine`, a threshold, the whole table) when something above it may stop early (a limit, a join, a subquery): a fragment of its own is read to its end by
 //! construction, so no row passes unjudged. Everything else stays one plan, which lets filters sink into sources.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use synqx_model::dag::Graph;
-use synqx_model::spec::{CastError, CastTo, FillNulls, Node, OnFail, Operator, PipelineSpec};
+use synqx_model::spec::{CastError, CastTo, FillNulls, Node, Operator, PipelineSpec};
 
 use crate::check::Check;
 
@@ -68,12 +68,11 @@ impl Cuts<'_> {
 
 /// Whether a node has rules that fail the run or set rows aside.
 fn judges(node: &Node) -> bool {
-    let strict = |action: OnFail| matches!(action, OnFail::Fail | OnFail::Quarantine);
     match &node.operator {
         Operator::Validate(validate) => validate
             .checks
             .iter()
-            .any(|check| strict(check.on_fail.unwrap_or(validate.on_fail))),
+            .any(|check| check.must_judge_all(validate.on_fail)),
         Operator::Cast(cast) => match cast.on_error {
             CastError::Quarantine => true,
             CastError::Fail => cast

@@ -143,7 +143,7 @@ fn misfit(from: &DataType, to: &DataType) -> Error {
 }
 
 /// The values converted, NULL where they do not convert or would change.
-fn exactly(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+pub(crate) fn exactly(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     let converted = cast(values, to)?;
     let kept: BooleanArray = match judgement(values.data_type(), to) {
         None => return Ok(converted),

@@ -15,8 +15,10 @@ mod display;
 mod estimate;
 mod exact;
 mod exchange;
+mod formats;
 mod fragment;
 mod functions;
+mod gauge;
 mod lower;
 mod memory;
 mod meter;
@@ -26,6 +28,7 @@ mod session;
 mod source;
 mod step;
 mod sum;
+mod text_tests;
 mod time_text;
 #[cfg(test)]
 mod transparency;
@@ -38,5 +41,5 @@ pub use compile::{OpenSource, PlanGraph, PlanOptions, Range, StepInfo, compile, 
 pub use display::{Placement, SourceReport};
 pub use exchange::{Exchange, Spool, SpoolWriter};
 pub use fragment::{Fragment, JoinPolicy, Output, RunContext};
-pub use meter::{CheckMeter, Meters, StepMeter};
+pub use meter::{CheckMeter, Meters, Rule, StepMeter};
 pub use relay::Relay;

@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use synqx_model::manifest::{CheckRecord, Level};
+use synqx_model::spec::{OnEmpty, OnFail, Severity, Threshold};
+
+use crate::gauge::{Gauge, Reading};
+
 /// Counters of one step.
 #[derive(Debug, Default)]
 pub struct StepMeter {
@@ -157,37 +162,138 @@ impl StepMeter {
     }
 }
 
+/// What is known of a check before any row is judged.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its id, unique in its node.
+    pub id: String,
+    /// What is demanded, in the word of the document.
+    pub assertion: &'static str,
+    /// The columns judged.
+    pub columns: Vec<String>,
+    /// The check in words.
+    pub words: String,
+    /// What happens to failing rows.
+    pub action: OnFail,
+    /// More failing rows are a warning.
+    pub warn_above: Option<Threshold>,
+    /// More failing rows fail the run.
+    pub fail_above: Option<Threshold>,
+    /// How much a finding matters.
+    pub severity: Option<Severity>,
+}
+
 /// Counter of one check.
 #[derive(Debug)]
 pub struct CheckMeter {
     /// The node.
     pub node: String,
-    /// The check in words.
-    pub check: String,
-    /// What happens to failing rows.
-    pub action: synqx_model::spec::OnFail,
+    /// What is demanded.
+    pub rule: Rule,
+    judged: AtomicU64,
     failed: AtomicU64,
+    gauge: Option<Gauge>,
 }
 
 impl CheckMeter {
     /// A counter at zero.
-    pub fn new(node: &str, check: String, action: synqx_model::spec::OnFail) -> Self {
+    pub(crate) fn new(node: &str, rule: Rule, gauge: Option<Gauge>) -> Self {
         CheckMeter {
             node: node.to_owned(),
-            check,
-            action,
+            rule,
+            judged: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            gauge,
         }
     }
 
-    /// Counts failing rows.
-    pub fn fail(&self, rows: u64) {
-        self.failed.fetch_add(rows, Ordering::Relaxed);
+    /// What measures the whole table, for checks of it.
+    pub(crate) fn gauge(&self) -> Option<&Gauge> {
+        self.gauge.as_ref()
+    }
+
+    /// Whether it judges the whole table instead of each row.
+    pub fn is_of_table(&self) -> bool {
+        self.gauge.is_some()
+    }
+
+    /// Counts judged and failing rows.
+    pub(crate) fn count(&self, judged: u64, failed: u64) {
+        self.judged.fetch_add(judged, Ordering::Relaxed);
+        if failed > 0 {
+            self.failed.fetch_add(failed, Ordering::Relaxed);
+        }
     }
 
     /// Rows that failed so far.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// How the check went, once every row was judged.
+    pub fn record(&self) -> CheckRecord {
+        let (judged, failed) = (self.judged.load(Ordering::Relaxed), self.failed());
+        let reading = self.gauge.as_ref().map(Gauge::reading);
+        let (success, measured) = match reading {
+            None => (failed == 0, None),
+            Some(Reading::Holds(value)) => (true, Some(value)),
+            Some(Reading::Violated(value)) => (false, Some(value)),
+            Some(Reading::Empty(result)) => (result == OnEmpty::Pass, None),
+        };
+        CheckRecord {
+            check: self.rule.words.clone(),
+            action: self.rule.action.as_str().to_owned(),
+            failed_rows: failed,
+            rule: self.rule.id.clone(),
+            assertion: self.rule.assertion.to_owned(),
+            columns: self.rule.columns.clone(),
+            success,
+            level: match reading {
+                Some(Reading::Empty(OnEmpty::Warn)) => Level::Warn,
+                Some(_) => self.level_of_table(success),
+                None => self.level(judged, failed),
+            },
+            judged_rows: judged,
+            ratio: if judged == 0 {
+                0.0
+            } else {
+                failed as f64 / judged as f64
+            },
+            severity: self.rule.severity,
+            warn_above: self.rule.warn_above,
+            fail_above: self.rule.fail_above,
+            measured: measured.filter(|value| value.is_finite()),
+        }
+    }
+
+    /// What a table check measured, where that is no value of a row.
+    pub fn measured_count(&self) -> Option<f64> {
+        self.record()
+            .measured
+            .filter(|_| self.gauge.as_ref().is_some_and(Gauge::is_count))
+    }
+
+    fn level_of_table(&self, success: bool) -> Level {
+        match self.rule.action {
+            _ if success => Level::Ok,
+            OnFail::Observe => Level::Ok,
+            OnFail::Fail => Level::Fail,
+            OnFail::Warn | OnFail::Drop | OnFail::Quarantine => Level::Warn,
+        }
+    }
+
+    fn level(&self, judged: u64, failed: u64) -> Level {
+        let exceeded = |threshold: Option<Threshold>| threshold.map(|t| t.is_exceeded(failed, judged));
+        let fails = self.rule.action == OnFail::Fail && failed > 0;
+        if fails || exceeded(self.rule.fail_above) == Some(true) {
+            return Level::Fail;
+        }
+        let any = failed > 0 && self.rule.action != OnFail::Observe;
+        if exceeded(self.rule.warn_above).unwrap_or(any) {
+            Level::Warn
+        } else {
+            Level::Ok
+        }
     }
 }
 

@@ -63,6 +63,7 @@ fn table(context: &SessionContext, name: &str, columns: &[(&str, DataType)]) {
 
 fn context() -> SessionContext {
     let options = PlanOptions {
+        started_ms: 0,
         budget: Budget::new(ByteSize::mib(64)),
         parallel: 2,
         spill_dir: std::env::temp_dir(),

@@ -16,6 +16,7 @@ mod generate;
 mod init;
 mod plan;
 mod preview;
+mod quarantine;
 mod rollback;
 mod run;
 
@@ -35,6 +36,7 @@ pub(crate) async fn dispatch(args: Arguments, session: &Session) -> Result<u8> {
         Verb::Init(args) => init::init(&args, session),
         Verb::Discover(args) => discover::discover(&args, session).await,
         Verb::Preview(args) => preview::preview(&args, session).await,
+        Verb::Quarantine(args) => quarantine::quarantine(&args, session).await,
         Verb::Connectors(args) => connectors::connectors(&args, session),
         Verb::Explain(args) => explain::explain(&args, session),
         Verb::Doctor(args) => doctor::doctor(&args, session).await,

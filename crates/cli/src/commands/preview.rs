@@ -128,7 +128,7 @@ fn find(args: &PreviewArgs, session: &Session) -> Result<(Opened, String, Datase
 }
 
 /// The first rows, cut to exactly as many as were asked for.
-async fn rows(
+pub(super) async fn rows(
     connection: &dyn Connection,
     dataset: &Dataset,
     wanted: usize,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use synqx_model::event::{EventKind, StepState};
+use synqx_model::manifest::Level;
 use synqx_model::size::human_bytes;
 
 use super::number::{count, plural, rate, time};
@@ -235,12 +236,16 @@ impl Board {
                 check,
                 failed_rows,
                 action,
+                ..
             } if *failed_rows > 0 => {
                 format!(
                     "{at}  {step} {} failed `{check}`: {action}",
                     plural(*failed_rows, "row")
                 )
             }
+            EventKind::Check {
+                step, check, level, ..
+            } if *level != Level::Ok => format!("{at}  {step} does not hold: `{check}`: {}", level.as_str()),
             _ => return None,
         })
     }

@@ -128,15 +128,29 @@ fn load_row(step: &StepRecord, load: &LoadRecord) -> Vec<String> {
     cells
 }
 
+/// A share in percent, never rounded to nothing.
+fn share(ratio: f64) -> String {
+    match ratio * 100.0 {
+        percent if percent < 0.01 => "< 0.01%".to_owned(),
+        percent => format!("{percent:.2}%"),
+    }
+}
+
 fn checks(manifest: &Manifest) -> Table {
-    let mut table = Table::new(&["CHECK", "STEP", ">FAILED", "ACTION"]).indented(2);
+    let mut table = Table::new(&["CHECK", "STEP", ">FAILED", ">SHARE", "ACTION", "LEVEL"]).indented(2);
     for step in &manifest.steps {
-        for check in step.checks.iter().filter(|check| check.failed_rows > 0) {
+        for check in step.checks.iter().filter(|check| !check.success) {
+            let (rows, share) = match check.failed_rows {
+                0 => ("table".to_owned(), String::new()),
+                rows => (plural(rows, "row"), share(check.ratio)),
+            };
             table.row([
                 check.check.clone(),
                 step.node.clone(),
-                plural(check.failed_rows, "row"),
+                rows,
+                share,
                 check.action.clone(),
+                check.level.as_str().to_owned(),
             ]);
         }
     }

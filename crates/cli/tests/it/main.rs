@@ -8,6 +8,7 @@
 )]
 
 mod copy;
+mod quarantine;
 mod run;
 mod secrets;
 mod words;

@@ -11,6 +11,7 @@ mod incremental;
 mod memory;
 mod modes;
 mod network;
+mod quality;
 mod random_values;
 mod relay;
 mod setting;

@@ -214,24 +214,26 @@ fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
         any::<bool>(),
     )
         .prop_map(|(column, min, values, b)| Check {
-            name: None,
             column: Some(column),
-            columns: vec![],
             check: if b {
                 CheckKind::Range
             } else {
                 CheckKind::AcceptedValues
             },
             min: Some(min),
-            max: None,
-            exclusive: b,
+            exclusive: if b { Exclusive::Both } else { Exclusive::Min },
             values,
-            pattern: None,
-            condition: None,
             null_passes: Some(b),
             reject: UniqueReject::All,
-            order_by: vec![],
             on_fail: Some(OnFail::Quarantine),
+            warn_above: Some(if b {
+                Threshold::Rows(7)
+            } else {
+                Threshold::Percent(0.25)
+            }),
+            severity: b.then_some(Severity::Critical),
+            max_age: b.then_some(Span(std::time::Duration::from_secs(90))),
+            ..Check::default()
         });
     prop_oneof![
         text().prop_map(move |condition| Operator::Filter(Filter {

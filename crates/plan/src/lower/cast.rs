@@ -5,17 +5,18 @@
 //! rounded or cut does not convert: `exact` judges by converting back.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, try_cast};
+use datafusion::logical_expr::{Expr, LogicalPlan, cast, lit, try_cast};
 use datafusion::scalar::ScalarValue;
 use synqx_model::spec::{Cast, CastError, CastTo, OnFail};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::type_names::{parse_type, render_type};
 
 use super::Lowering;
+use crate::check::Judged;
 use crate::exact::{exact_cast, may_lose};
 use crate::functions::parse_time;
+use crate::meter::Rule;
 use crate::time_text::TimeFormat;
-use crate::trouble::{Phase, inward};
 
 impl Lowering<'_> {
     pub(super) fn cast(&mut self, spec: &Cast) -> Result<LogicalPlan> {
@@ -83,7 +84,7 @@ impl Lowering<'_> {
         targets: &[(String, CastTo, DataType)],
         action: OnFail,
     ) -> Result<LogicalPlan> {
-        let rules: Vec<(Expr, String)> = targets
+        let rules: Vec<Judged> = targets
             .iter()
             .map(|(name, to, data_type)| {
                 let found = self.input().schema().qualified_field_with_unqualified_name(name);
@@ -96,48 +97,21 @@ impl Lowering<'_> {
                     .clone()
                     .is_null()
                     .or(forgiving(column, &from, to, data_type).is_not_null());
-                (converts, format!("{name} converts to {}", render_type(data_type)))
+                let rule = Rule {
+                    id: format!("{name}.castable"),
+                    assertion: "castable",
+                    columns: vec![name.clone()],
+                    words: format!("{name} converts to {}", render_type(data_type)),
+                    action,
+                    warn_above: None,
+                    fail_above: None,
+                    severity: None,
+                };
+                Judged::row(rule, converts, false)
             })
             .collect();
         let input = self.input().clone();
-        self.check_node(
-            input,
-            rules.into_iter().map(|(e, words)| (e, words, action)).collect(),
-        )
-    }
-
-    /// A check over a plan. Each rule: verdict, its words, what happens to failing rows.
-    pub(super) fn check_node(
-        &mut self,
-        input: LogicalPlan,
-        rules: Vec<(Expr, String, OnFail)>,
-    ) -> Result<LogicalPlan> {
-        use crate::check::{Check, Rule};
-        use crate::meter::CheckMeter;
-        use datafusion::logical_expr::Extension;
-        use std::sync::Arc;
-
-        let node = self.node.id.clone();
-        let mut verdicts = Vec::new();
-        let mut metered = Vec::new();
-        for (verdict, words, action) in rules {
-            let meter = self.meters.add_check(CheckMeter::new(&node, words, action));
-            verdicts.push(verdict);
-            metered.push(Rule { meter });
-        }
-        let meter = self.meters.step_mut(&node);
-        let check = Check {
-            node,
-            input,
-            verdicts,
-            rules: metered,
-            meter,
-        };
-        LogicalPlanBuilder::from(LogicalPlan::Extension(Extension {
-            node: Arc::new(check),
-        }))
-        .build()
-        .map_err(|e| inward(e, Phase::Planning))
+        self.check_node(input, rules)
     }
 }
 
@@ -159,7 +133,7 @@ fn formatted(to: &CastTo, data_type: DataType) -> Result<DataType> {
 }
 
 /// The conversion that is NULL where a value does not convert, or not without loss.
-fn forgiving(column: Expr, from: &DataType, to: &CastTo, data_type: &DataType) -> Expr {
+pub(super) fn forgiving(column: Expr, from: &DataType, to: &CastTo, data_type: &DataType) -> Expr {
     match to {
         CastTo::Type(_) if may_lose(from, data_type) => {
             exact_cast(data_type.clone(), false).call(vec![column])

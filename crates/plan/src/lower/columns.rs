@@ -185,9 +185,9 @@ impl Lowering<'_> {
     }
 }
 
-/// Fails unless the text is a regular expression. Errors: `E0103`.
-pub(super) fn pattern(text: &str) -> Result<()> {
-    regex::Regex::new(text).map(|_| ()).map_err(|cause| {
+/// The text as a regular expression. Errors: `E0103`.
+pub(super) fn pattern(text: &str) -> Result<regex::Regex> {
+    regex::Regex::new(text).map_err(|cause| {
         Error::new(Code::E0103, "the pattern is not a regular expression")
             .with_detail(format!("{cause}."))
             .with_hint("patterns use the syntax of the Rust `regex` crate")

@@ -9,6 +9,7 @@ mod columns;
 mod relational;
 mod text;
 mod validate;
+mod verdict;
 mod widen;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub(crate) struct Lowering<'a> {
     /// The node's inputs in the order it names them.
     pub(crate) inputs: Vec<(InputRef, LogicalPlan)>,
     pub(crate) meters: &'a mut Meters,
+    /// When the run began, in Unix milliseconds.
+    pub(crate) started_ms: i64,
 }
 
 impl Lowering<'_> {
