@@ -692,6 +692,17 @@ impl Shape {
         vec![format!("CREATE TABLE main.{staging} ({})", parts.join(", "))]
     }
 
+    /// What publishing does where staged rows meet stored ones, in words.
+    fn keyed(&self, table: &str) -> String {
+        let key = quote_all(self.key.iter().map(String::as_str));
+        match self.how {
+            How::Slices => format!("delete the staged slices of {table}; insert what is staged"),
+            How::Mirror => format!("delete or mark what staging lacks; upsert into {table} by ({key})"),
+            How::History => format!("close changed versions of {table} by ({key}); insert the new ones"),
+            _ => format!("upsert into {table} by ({key})"),
+        }
+    }
+
     /// What `prepare` answers.
     pub(crate) fn preparation(&self, fingerprint: String) -> Preparation {
         let mut actions = Vec::new();
@@ -725,22 +736,7 @@ impl Shape {
                 if self.table.is_none() {
                     act(format!("CREATE TABLE {table}{}", self.definition), "commit");
                 }
-                let key = quote_all(self.key.iter().map(String::as_str));
-                act(
-                    match self.how {
-                        How::Slices => format!(
-                            "DELETE FROM {table} the slices that are staged; INSERT INTO {table} SELECT … FROM staging"
-                        ),
-                        How::Mirror => format!(
-                            "delete or mark what is missing in staging; upsert into {table} by ({key})"
-                        ),
-                        How::History => {
-                            format!("close changed versions of {table} by ({key}); insert the new ones")
-                        }
-                        _ => format!("upsert into {table} by ({key})"),
-                    },
-                    "commit",
-                );
+                act(self.keyed(&table), "commit");
             }
         }
         let mut notes = self.notes.clone();
