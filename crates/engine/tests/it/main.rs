@@ -5,11 +5,13 @@
 #![cfg(test)]
 
 mod crash;
+mod every_type;
 mod flow;
 mod incremental;
 mod memory;
 mod modes;
 mod network;
+mod random_values;
 mod relay;
 mod setting;
 mod trouble;
