@@ -8,38 +8,13 @@ use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
 use synqx_sdk::type_names::render_type;
-use synqx_sdk::{Action, ColumnPath, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
+use synqx_sdk::{Action, ColumnPath, Delivery, Preparation, PublishPath, Target};
 
 use crate::catalog::{self, OURS, Table};
 use crate::client::{quote, quote_all};
 use crate::config::WriteOptions;
 use crate::encode::Slot;
 use crate::mapping::{self, Affinity, Fit, affinity, fit, is_plain};
-
-/// What SQLite can and cannot promise.
-pub(crate) fn limits() -> Limits {
-    Limits {
-        identifier_bytes: None,
-        case_insensitive: true,
-        columns: Some(2000),
-        transactional_ddl: true,
-        modes: vec![
-            WriteMode::Append,
-            WriteMode::Replace,
-            WriteMode::Upsert,
-            WriteMode::DeleteInsert,
-            WriteMode::Scd2,
-            WriteMode::Mirror,
-        ],
-        parallel_writers: 1,
-        concurrent_loads: 1,
-        timestamp_digits: 9,
-        decimal_digits: Some(76),
-        nul_in_text: true,
-        fence: FenceKind::Transaction,
-        delivery: Delivery::ExactlyOnce,
-    }
-}
 
 /// How rows get from staging into the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
