@@ -559,6 +559,21 @@ fn misfits(target: &Target, losses: &[String], narrow: &[String]) -> Vec<Error> 
     errors
 }
 
+/// Why a mode that compares staged rows with the target publishes from staging; empty for the others.
+fn compared(mode: WriteMode) -> &'static str {
+    match mode {
+        WriteMode::Append | WriteMode::Replace => "",
+        WriteMode::Upsert => "an upsert compares staged rows with the target in one statement",
+        WriteMode::DeleteInsert => "the slices that arrive are deleted and inserted again in one transaction",
+        WriteMode::Mirror => {
+            "staged rows are compared with the target, and what is missing is deleted, in one transaction"
+        }
+        WriteMode::Scd2 => {
+            "staged versions are compared with the history, closed and opened in one transaction"
+        }
+    }
+}
+
 async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -> Result<()> {
     let casts = plan.has_casts();
     if let Some(relation) = &plan.existing
@@ -575,22 +590,7 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
         super::mirror::check_scope(session, target, plan).await?;
     }
     let (path, why): (_, String) = match (&plan.existing, target.mode) {
-        (_, WriteMode::DeleteInsert) => (
-            PublishPath::Staged,
-            "the slices that arrive are deleted and inserted again in one transaction".into(),
-        ),
-        (_, WriteMode::Mirror) => (
-            PublishPath::Staged,
-            "staged rows are compared with the target, and what is missing there is deleted, in one transaction".into(),
-        ),
-        (_, WriteMode::Scd2) => (
-            PublishPath::Staged,
-            "staged versions are compared with the history; changed ones are closed and opened in one transaction".into(),
-        ),
-        (_, WriteMode::Upsert) => (
-            PublishPath::Staged,
-            "an upsert compares staged rows with the target in one statement".into(),
-        ),
+        (_, mode) if !compared(mode).is_empty() => (PublishPath::Staged, compared(mode).into()),
         (None, _) if casts => (
             PublishPath::Staged,
             "some columns are converted by the server when they are published".into(),

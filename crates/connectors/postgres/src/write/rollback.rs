@@ -68,15 +68,14 @@ fn none(table: &TableName) -> Error {
     .with_hint("only a load with `replace: {keep_previous: true}` keeps one, and it can be put back once")
 }
 
-async fn put_back(
+/// Records the rollback under the fence, with nothing read. Errors: `E0501`.
+async fn record(
     session: &Session,
     table: &TableName,
-    relation: &Relation,
     target: &Target,
     fence: u64,
     doing: &str,
-) -> Result<Receipt> {
-    let previous = previous_of(table);
+) -> Result<()> {
     let (stream, run) = (target.stream.to_string(), target.run.to_string());
     let fence = i64::try_from(fence).map_err(|_| Error::bug("a fence is larger than a bigint"))?;
     let hit = session
@@ -95,6 +94,19 @@ async fn put_back(
     if hit != 1 {
         return Err(publish::taken_over(&stream));
     }
+    Ok(())
+}
+
+async fn put_back(
+    session: &Session,
+    table: &TableName,
+    relation: &Relation,
+    target: &Target,
+    fence: u64,
+    doing: &str,
+) -> Result<Receipt> {
+    let previous = previous_of(table);
+    record(session, table, target, fence, doing).await?;
     let lock = format!(
         "LOCK TABLE {}, {} IN SHARE ROW EXCLUSIVE MODE",
         table.sql(),

@@ -7,6 +7,7 @@
 
 mod history;
 mod ledger;
+mod limits;
 mod load;
 mod mirror;
 mod newest;
@@ -23,7 +24,7 @@ use crate::Sqlite;
 use crate::catalog;
 
 use ledger::Failure;
-pub(crate) use shape::limits;
+pub(crate) use limits::limits;
 
 #[async_trait]
 impl Destination for Sqlite {

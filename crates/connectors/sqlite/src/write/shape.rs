@@ -8,38 +8,13 @@ use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
 use synqx_sdk::type_names::render_type;
-use synqx_sdk::{Action, ColumnPath, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
+use synqx_sdk::{Action, ColumnPath, Delivery, Preparation, PublishPath, Target};
 
 use crate::catalog::{self, OURS, Table};
 use crate::client::{quote, quote_all};
 use crate::config::WriteOptions;
 use crate::encode::Slot;
 use crate::mapping::{self, Affinity, Fit, affinity, fit, is_plain};
-
-/// What SQLite can and cannot promise.
-pub(crate) fn limits() -> Limits {
-    Limits {
-        identifier_bytes: None,
-        case_insensitive: true,
-        columns: Some(2000),
-        transactional_ddl: true,
-        modes: vec![
-            WriteMode::Append,
-            WriteMode::Replace,
-            WriteMode::Upsert,
-            WriteMode::DeleteInsert,
-            WriteMode::Scd2,
-            WriteMode::Mirror,
-        ],
-        parallel_writers: 1,
-        concurrent_loads: 1,
-        timestamp_digits: 9,
-        decimal_digits: Some(76),
-        nul_in_text: true,
-        fence: FenceKind::Transaction,
-        delivery: Delivery::ExactlyOnce,
-    }
-}
 
 /// How rows get from staging into the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -692,6 +667,17 @@ impl Shape {
         vec![format!("CREATE TABLE main.{staging} ({})", parts.join(", "))]
     }
 
+    /// What publishing does where staged rows meet stored ones, in words.
+    fn keyed(&self, table: &str) -> String {
+        let key = quote_all(self.key.iter().map(String::as_str));
+        match self.how {
+            How::Slices => format!("delete the staged slices of {table}; insert what is staged"),
+            How::Mirror => format!("delete or mark what staging lacks; upsert into {table} by ({key})"),
+            How::History => format!("close changed versions of {table} by ({key}); insert the new ones"),
+            _ => format!("upsert into {table} by ({key})"),
+        }
+    }
+
     fn columns_held(&self) -> Vec<ColumnPath> {
         let path = |slot: &Slot| {
             let lossy = slot.loss && !matches!(fit(&slot.field, &slot.declared), Ok(Fit::Exact));
@@ -739,22 +725,7 @@ impl Shape {
                 if self.table.is_none() {
                     act(format!("CREATE TABLE {table}{}", self.definition), "commit");
                 }
-                let key = quote_all(self.key.iter().map(String::as_str));
-                act(
-                    match self.how {
-                        How::Slices => format!(
-                            "DELETE FROM {table} the slices that are staged; INSERT INTO {table} SELECT … FROM staging"
-                        ),
-                        How::Mirror => format!(
-                            "delete or mark what is missing in staging; upsert into {table} by ({key})"
-                        ),
-                        How::History => {
-                            format!("close changed versions of {table} by ({key}); insert the new ones")
-                        }
-                        _ => format!("upsert into {table} by ({key})"),
-                    },
-                    "commit",
-                );
+                act(self.keyed(&table), "commit");
             }
         }
         let mut notes = self.notes.clone();
