@@ -1,0 +1,187 @@
+//! Reads Avro files: the schema from the header, rows from groups of blocks.
+//!
+//! Logical types keep their meaning: decimals are exact, `timestamp-*` is an instant, `local-timestamp-*` a clock
+//! without a zone, an enum its text, a union with null a column that may be NULL. Unions of several types are refused.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_avro::codec::Tz;
+use arrow_avro::reader::ReaderBuilder;
+use serde_json::Value;
+use synqx_model::{Code, Error, Result};
+use synqx_sdk::annotation::{EXTENSION, EXTENSION_UUID, annotate};
+use synqx_sdk::lane::Sender;
+
+use super::blocks::{Blocks, Group, damaged};
+use crate::content::{Opened, contained};
+use crate::drift::{self, Seen, conform};
+use crate::read::{FileTask, house_type};
+
+/// Most rows of a batch.
+const ROWS: u64 = 64 << 10;
+
+fn builder() -> ReaderBuilder {
+    ReaderBuilder::new().with_utf8_view(true).with_tz(Tz::Utc)
+}
+
+/// The columns of a file in the types of the house. Errors: `E0210`, `E0407`, `E0409`.
+fn schema(blocks: &Blocks<'_>, label: &str) -> Result<SchemaRef> {
+    let unread = || {
+        Error::new(Code::E0407, format!("the schema of `{label}` cannot be read as columns"))
+            .with_detail("Its root must be a record, its types those of the Avro specification, none of them recursive.")
+            .with_hint("write the file again with another schema")
+    };
+    let avro: Value = serde_json::from_slice(schema_text(&blocks.header)?)
+        .map_err(|_| damaged(label, "its schema is no JSON"))?;
+    let found = contained(label, || {
+        let reader = builder().build(Cursor::new(blocks.header.as_slice()));
+        reader.map(|reader| reader.schema()).map_err(|_| unread())
+    })?;
+    let mut fields = Vec::with_capacity(found.fields().len());
+    for field in found.fields() {
+        if drift::unsupported(field.data_type()) {
+            return Err(drift::refuse(field, label, "Avro files"));
+        }
+        if empty_items(field.data_type(), false) {
+            return Err(Error::new(
+                Code::E0407,
+                format!("column `{}` of `{label}` has items without any bytes", field.name()),
+            )
+            .with_detail("How many there are could not be held against the size of the file.")
+            .with_hint("leave the column out where the file is made"));
+        }
+        let plain = Field::new(field.name(), house_type(field.data_type()), field.is_nullable());
+        fields.push(match is_uuid(&avro, field.name()) {
+            true => annotate(plain, EXTENSION, EXTENSION_UUID),
+            false => plain,
+        });
+    }
+    if !fields.is_empty() && fields.iter().all(|field| *field.data_type() == DataType::Null) {
+        return Err(unread());
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The schema's text inside of a header that `Blocks` made.
+fn schema_text(header: &[u8]) -> Result<&[u8]> {
+    // Magic, one entry, the key with its length; the schema's own length takes up to ten bytes.
+    let after = header.get(17..).unwrap_or_default();
+    let digits = after.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+    let end = header.len().saturating_sub(17);
+    header
+        .get(17 + digits..end)
+        .ok_or_else(|| Error::bug("the header of an Avro file has no schema"))
+}
+
+/// Whether a field of the root is a UUID.
+fn is_uuid(avro: &Value, name: &str) -> bool {
+    let fields = avro.get("fields").and_then(Value::as_array);
+    let field = fields.and_then(|all| all.iter().find(|f| f.get("name").and_then(Value::as_str) == Some(name)));
+    let says = |value: &Value| value.get("logicalType").and_then(Value::as_str) == Some("uuid");
+    match field.and_then(|field| field.get("type")) {
+        Some(Value::Array(branches)) => branches.iter().any(says),
+        Some(other) => says(other),
+        None => false,
+    }
+}
+
+/// Whether items of a list or map can have no bytes; `inside`: this is such an item.
+fn empty_items(data_type: &DataType, inside: bool) -> bool {
+    match data_type {
+        DataType::Null => inside,
+        DataType::FixedSizeBinary(0) => inside,
+        DataType::Struct(fields) => match inside {
+            true => fields.iter().all(|f| !f.is_nullable() && empty_items(f.data_type(), true)),
+            false => fields.iter().any(|f| empty_items(f.data_type(), false)),
+        },
+        // A union with null has a byte of its own.
+        DataType::List(item) => empty_items(item.data_type(), !item.is_nullable() || *item.data_type() == DataType::Null),
+        _ => false,
+    }
+}
+
+/// Looks at a file: its columns, and its rows from the heads of its blocks.
+pub(crate) fn look(task: &FileTask) -> Result<Seen> {
+    let opened = Opened::new(&task.entry.path, &task.entry.label)?;
+    if opened.stamp.len == 0 {
+        return Ok(Seen {
+            schema: Arc::new(Schema::empty()),
+            rows: Some(0),
+            notes: Vec::new(),
+        });
+    }
+    let mut blocks = Blocks::open(&opened)?;
+    Ok(Seen {
+        schema: schema(&blocks, &opened.label)?,
+        rows: Some(blocks.rows()?),
+        notes: Vec::new(),
+    })
+}
+
+/// Reads a file and sends its batches. `false` when nobody listens any more.
+pub(crate) fn read(task: &FileTask, opened: &Opened, sender: &Sender) -> Result<bool> {
+    if opened.stamp.len == 0 {
+        return Ok(true);
+    }
+    let label = opened.label.as_str();
+    let mut blocks = Blocks::open(opened)?;
+    let schema = schema(&blocks, label)?;
+    let mut roots: Vec<usize> = (0..schema.fields().len())
+        .filter(|i| task.file_schema.field_with_name(schema.field(*i).name()).is_ok())
+        .collect();
+    if roots.is_empty() && !schema.fields().is_empty() {
+        // Rows are counted by decoding something.
+        roots.push(0);
+    }
+    let target = task.budget.batch_target();
+    let mut left = usize::try_from(task.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let who = format!("the rows of `{label}` being read");
+    while left > 0 {
+        let Some(group) = blocks.group(target, &task.budget)? else {
+            break;
+        };
+        let mut held = task.budget.reserve(&who, 0)?;
+        let mut rows = 0;
+        let mut reader = decoder(&group, &roots, target, label)?;
+        while left > 0 {
+            let batch = contained(label, || {
+                let next = reader.next().transpose();
+                next.map_err(|_| damaged(label, "its rows are not of its schema"))
+            })?;
+            let Some(batch) = batch else {
+                break;
+            };
+            rows += batch.num_rows() as u64;
+            held.resize(&who, batch.get_array_memory_size() as u64)?;
+            let batch = batch.slice(0, batch.num_rows().min(left));
+            left -= batch.num_rows();
+            if !sender.send(task.complete(conform(task, &batch)?)?)? {
+                return Ok(false);
+            }
+        }
+        if left > 0 && rows != group.rows {
+            return Err(damaged(label, "it does not have as many rows as it says"));
+        }
+    }
+    if left > 0 {
+        opened.verify()?;
+    }
+    Ok(true)
+}
+
+type Decoder<'g> = arrow_avro::reader::Reader<Cursor<&'g [u8]>>;
+
+/// A decoder of the wanted columns of a group, in batches of about `target` bytes.
+fn decoder<'g>(group: &'g Group, roots: &[usize], target: usize, label: &str) -> Result<Decoder<'g>> {
+    let row = (group.bytes.len() as u64 / group.rows.max(1)).max(1);
+    let rows = (target as u64 / row).clamp(1, ROWS).min(group.rows.max(1));
+    contained(label, || {
+        builder()
+            .with_batch_size(rows as usize)
+            .with_projection(roots.to_vec())
+            .build(Cursor::new(group.bytes.as_slice()))
+            .map_err(|_| damaged(label, "its schema cannot be read"))
+    })
+}
