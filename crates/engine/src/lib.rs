@@ -11,6 +11,7 @@ mod attempt;
 mod flow;
 mod incremental;
 mod intent;
+mod new_files;
 mod open;
 mod prepare;
 mod progress;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{OrderedMap, decode_map};
 use synqx_model::{ByteSize, Code, Error, Result};
+use synqx_sdk::FileRange;
 
 use crate::fixed::layout::{Layout, Place};
 use crate::format::unknown_format;
@@ -82,6 +83,8 @@ struct ExtractOptions {
     fields: Option<Vec<Place>>,
     #[serde(default)]
     short_lines: ShortLines,
+    #[serde(rename = "synqx.files")]
+    files: Option<FileRange>,
 }
 
 /// What happens when the files of one read do not have the same columns.
@@ -150,6 +153,8 @@ pub(crate) struct ReadOptions {
     pub(crate) fields: Option<Layout>,
     /// What lines that are too short mean.
     pub(crate) short_lines: ShortLines,
+    /// The files of an incremental read, as the engine says.
+    pub(crate) files: Option<FileRange>,
 }
 
 impl ReadOptions {
@@ -190,6 +195,7 @@ impl ReadOptions {
             record: own.record,
             fields: own.fields.map(Layout::new).transpose()?,
             short_lines: own.short_lines,
+            files: own.files,
         })
     }
 
@@ -271,11 +277,11 @@ impl WriteOptions {
             .map(|(_, e)| e);
         let by_name = extension.and_then(Compression::of_extension);
         if !format.is_written() {
-            return Err(Error::new(
-                Code::E0103,
-                format!("{} files are read only", format.as_str()),
-            )
-            .with_hint("write `format: csv`, `jsonl`, `parquet`, `avro` or `arrow`, and name the file so"));
+            return Err(
+                Error::new(Code::E0103, format!("{} files are read only", format.as_str())).with_hint(
+                    "write `format: csv`, `jsonl`, `parquet`, `avro` or `arrow`, and name the file so",
+                ),
+            );
         }
         let compression = match (own.compression, format) {
             (Some(chosen), _) => chosen,
@@ -305,10 +311,11 @@ impl WriteOptions {
             None if format == Format::Tsv => b'\t',
             None => b',',
         };
-        let byte = |key: &str, own: &Option<String>, base: &Option<String>| match own.as_ref().or(base.as_ref()) {
-            Some(text) => one_byte(key, text).map(Some),
-            None => Ok(None),
-        };
+        let byte =
+            |key: &str, own: &Option<String>, base: &Option<String>| match own.as_ref().or(base.as_ref()) {
+                Some(text) => one_byte(key, text).map(Some),
+                None => Ok(None),
+            };
         let quote = byte("quote", &own.quote, &config.csv.quote)?.unwrap_or(Some(b'"'));
         let escape = byte("escape", &own.escape, &config.csv.escape)?.flatten();
         if quote == Some(delimiter) || (escape.is_some() && escape == Some(delimiter)) {

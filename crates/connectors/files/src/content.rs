@@ -192,10 +192,11 @@ fn unpacked<'a>(packing: Packing, bytes: impl Read + Send + 'a) -> io::Result<Bo
 /// Runs a decoder that is not ours over bytes that nobody vouches for: should it panic, the file is at fault.
 pub(crate) fn contained<T>(label: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(
-            Error::new(Code::E0210, format!("`{label}` is damaged: its decoder gave up on it"))
-                .with_hint("fetch the file again; compare its size with the original"),
+        Err(Error::new(
+            Code::E0210,
+            format!("`{label}` is damaged: its decoder gave up on it"),
         )
+        .with_hint("fetch the file again; compare its size with the original"))
     })
 }
 

@@ -169,7 +169,11 @@ fn path_columns(set: &FileSet, options: &ReadOptions) -> Result<(Vec<Field>, Vec
 
 /// The files that are not empty, if there are any: an empty file has no columns and no rows.
 fn filled(looks: &[FileTask]) -> Vec<FileTask> {
-    looks.iter().filter(|look| look.entry.stamp.len > 0).cloned().collect()
+    looks
+        .iter()
+        .filter(|look| look.entry.stamp.len > 0)
+        .cloned()
+        .collect()
 }
 
 /// Looks at the beginning of a file.
@@ -229,7 +233,11 @@ fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Samp
             .or_else(|| known(&name))
             .unwrap_or_else(|| {
                 inferred += 1;
-                let (data_type, note) = if sheet { evidence.decide_cells() } else { evidence.decide() };
+                let (data_type, note) = if sheet {
+                    evidence.decide_cells()
+                } else {
+                    evidence.decide()
+                };
                 notes.extend(note.map(|note| format!("column `{name}` {note}")));
                 match evidence.repeated {
                     true => DataType::List(Arc::new(Field::new("item", data_type, true))),
@@ -280,7 +288,10 @@ fn estimate(set: &FileSet, rows: u64, bytes: u64) -> Option<u64> {
 
 fn same_names(sum: &Sample, next: &Sample) -> bool {
     sum.columns.len() == next.columns.len()
-        && sum.columns.iter().all(|(name, _)| next.columns.iter().any(|(other, _)| other == name))
+        && sum
+            .columns
+            .iter()
+            .all(|(name, _)| next.columns.iter().any(|(other, _)| other == name))
 }
 
 fn merge(mut sum: Sample, next: Sample, (first, look): (&str, &FileTask)) -> Result<Sample> {
@@ -293,7 +304,11 @@ fn merge(mut sum: Sample, next: Sample, (first, look): (&str, &FileTask)) -> Res
     // Rows of XML say themselves what they have; a path that a file does not have is a value that is missing.
     let lenient = look.lenient || look.format == Format::Xml;
     if !lenient && !(lacking.is_empty() && beyond.is_empty()) {
-        return Err(drift::other_columns((&look.entry.label, first), &lacking, &beyond));
+        return Err(drift::other_columns(
+            (&look.entry.label, first),
+            &lacking,
+            &beyond,
+        ));
     }
     for (name, evidence) in next.columns {
         if let Some((_, known)) = sum.columns.iter_mut().find(|(known, _)| *known == name) {

@@ -192,7 +192,16 @@ pub(crate) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
             };
         }
         (Timestamp(u, x), Timestamp(v, y)) if x.is_some() == y.is_some() => {
-            let rank = |unit: &TimeUnit| [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond].iter().position(|u| u == unit);
+            let rank = |unit: &TimeUnit| {
+                [
+                    TimeUnit::Second,
+                    TimeUnit::Millisecond,
+                    TimeUnit::Microsecond,
+                    TimeUnit::Nanosecond,
+                ]
+                .iter()
+                .position(|u| u == unit)
+            };
             let finer = if rank(u) >= rank(v) { u } else { v };
             return Some(Timestamp(*finer, x.clone()));
         }
@@ -225,7 +234,10 @@ pub(crate) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
 
 /// Whether a file has the columns the read was planned with. Errors: `E0206`.
 pub(crate) fn same_columns(task: &FileTask, names: &[String]) -> Result<()> {
-    let lacking = task.columns.iter().filter(|c| !names.contains(c) && !task.lenient);
+    let lacking = task
+        .columns
+        .iter()
+        .filter(|c| !names.contains(c) && !task.lenient);
     let lacking: Vec<String> = lacking.map(|c| format!("`{c}`")).collect();
     let beyond = names.iter().filter(|n| !task.columns.contains(n));
     let beyond: Vec<String> = beyond.map(|n| format!("`{n}`")).collect();
@@ -334,9 +346,21 @@ mod tests {
             (Float32, Float64, Some(Float64)),
             (Decimal128(10, 2), Decimal128(9, 4), Some(Decimal128(12, 4))),
             (Decimal128(10, 2), Int64, Some(Decimal128(22, 2))),
-            (Decimal128(38, 0), Decimal128(38, 38), Some(DataType::Decimal256(76, 38))),
-            (at(TimeUnit::Millisecond), at(TimeUnit::Microsecond), Some(at(TimeUnit::Microsecond))),
-            (at(TimeUnit::Second), DataType::Timestamp(TimeUnit::Second, Some("UTC".into())), None),
+            (
+                Decimal128(38, 0),
+                Decimal128(38, 38),
+                Some(DataType::Decimal256(76, 38)),
+            ),
+            (
+                at(TimeUnit::Millisecond),
+                at(TimeUnit::Microsecond),
+                Some(at(TimeUnit::Microsecond)),
+            ),
+            (
+                at(TimeUnit::Second),
+                DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
+                None,
+            ),
             (Int32, Utf8View, None),
             (DataType::Null, Utf8View, Some(Utf8View)),
         ] {

@@ -26,6 +26,7 @@ mod parquet;
 mod place;
 mod read;
 mod table;
+mod track;
 mod window;
 mod write;
 mod xlsx;

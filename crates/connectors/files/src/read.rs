@@ -5,7 +5,7 @@
 //! folders.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
@@ -17,7 +17,7 @@ use synqx_model::spec::PartitionBy;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::{Sender, spawn_reader};
 use synqx_sdk::{
-    Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source,
+    Acceptance, BatchStream, Budget, Dataset, NewFiles, Partition, Predicate, ReadPlan, Reader, Scan, Source,
     TableSchema,
 };
 
@@ -29,9 +29,9 @@ use crate::csv::dialect::Dialect;
 use crate::csv::infer::Evidence;
 use crate::csv::number::SharedWays;
 use crate::describe::{FORMAT, describe_files};
-use crate::pack::pack;
 use crate::format::{agree, of_content, unknown_format};
-use crate::{avro, csv, fixed, ipc, json, parquet, xlsx, xml};
+use crate::pack::pack;
+use crate::{avro, csv, fixed, ipc, json, parquet, track, xlsx, xml};
 
 /// What the beginning of a text file shows.
 #[derive(Debug, Clone, Default)]
@@ -176,6 +176,9 @@ impl Files {
         let asset = dataset.asset.as_deref().unwrap_or("");
         let mut set = assets::find(&self.root, asset)?;
         let format = one_format(&mut set, &options, asset)?;
+        if let Some(range) = &options.files {
+            track::narrow(&mut set, range)?;
+        }
         for file in &set.files {
             agree(&file.path, &file.label, format)?;
         }
@@ -186,6 +189,15 @@ impl Files {
     pub(crate) fn describe(&self, dataset: &Dataset) -> Result<TableSchema> {
         let (set, format, options) = self.find(dataset)?;
         describe_files(&set, format, &options, &self.budget)
+    }
+
+    /// The files of an asset against a mark.
+    fn new_files_blocking(&self, dataset: &Dataset, after: Option<&str>) -> Result<NewFiles> {
+        let options = ReadOptions::new(&self.config, &dataset.options)?;
+        let asset = dataset.asset.as_deref().unwrap_or("");
+        let mut set = assets::find(&self.root, asset)?;
+        one_format(&mut set, &options, asset)?;
+        track::mark(&set, after, options.rewritten)
     }
 
     fn plan_blocking(&self, scan: &Scan) -> Result<ReadPlan> {
@@ -351,6 +363,20 @@ impl Source for Files {
             Some("parquet") => parquet::prune::accepts(&table.schema, predicate),
             _ => Acceptance::No,
         }
+    }
+
+    async fn new_files(&self, dataset: &Dataset, after: Option<&str>) -> Result<Option<NewFiles>> {
+        let (files, dataset, after) = (self.clone(), dataset.clone(), after.map(str::to_owned));
+        blocking(move || files.new_files_blocking(&dataset, after.as_deref()).map(Some)).await
+    }
+
+    async fn finds(&self, dataset: &Dataset, place: &Path, replaces: bool) -> Result<bool> {
+        assets::finds(
+            &self.root,
+            dataset.asset.as_deref().unwrap_or(""),
+            place,
+            replaces,
+        )
     }
 
     async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {

@@ -99,7 +99,9 @@ impl<'a> TextTable<'a> {
         dialect.nulls = vec![NULL.as_bytes().to_vec()];
         let who = format!("a batch of `{}`", task.entry.label);
         Ok(TextTable {
-            columns: columns.map(|field| TextColumn::new(field)).collect::<Result<_>>()?,
+            columns: columns
+                .map(|field| TextColumn::new(field))
+                .collect::<Result<_>>()?,
             dialect,
             markers: markers(task),
             own: SharedWays::default(),

@@ -574,6 +574,11 @@ impl Destination for Writing {
         &self.limits
     }
 
+    fn location(&self, asset: &str) -> Option<PathBuf> {
+        let place = self.place(asset);
+        Some(assets::canonical(place.path()))
+    }
+
     async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>> {
         let (place, stream) = (self.place(asset), stream.clone());
         blocking(move || {

@@ -9,6 +9,7 @@ mod flow;
 mod incremental;
 mod memory;
 mod network;
+mod new_files;
 mod setting;
 mod trouble;
 mod values;

@@ -109,7 +109,9 @@ impl<'a> Blocks<'a> {
     }
 
     fn bytes(&mut self) -> Result<Vec<u8>> {
-        let length = u64::try_from(self.long()?).ok().filter(|length| *length <= HEADER);
+        let length = u64::try_from(self.long()?)
+            .ok()
+            .filter(|length| *length <= HEADER);
         let length = length.ok_or_else(|| damaged(self.label, "its header is too large"))?;
         self.take(length)
     }
@@ -218,7 +220,9 @@ impl<'a> Blocks<'a> {
             if rows > 0 && plain.is_empty() {
                 return Err(damaged(self.label, "a block has rows and no bytes"));
             }
-            group.held.resize(&who, (group.bytes.len() + plain.len()) as u64 + 64)?;
+            group
+                .held
+                .resize(&who, (group.bytes.len() + plain.len()) as u64 + 64)?;
             put_long(i64::try_from(rows).unwrap_or(i64::MAX), &mut group.bytes);
             put_long(plain.len() as i64, &mut group.bytes);
             group.bytes.extend_from_slice(&plain);
@@ -236,7 +240,9 @@ impl<'a> Blocks<'a> {
                 self.number, self.label
             ),
         )
-        .with_detail(format!("A block is read as a whole; blocks of up to {limit} bytes are."))
+        .with_detail(format!(
+            "A block is read as a whole; blocks of up to {limit} bytes are."
+        ))
         .with_hint("run with a larger `--memory`, or write the file with smaller blocks")
     }
 
@@ -244,7 +250,10 @@ impl<'a> Blocks<'a> {
         let broken = || damaged(self.label, &format!("block {} cannot be unpacked", self.number));
         let all = |source: &mut dyn Read| -> Result<Vec<u8>> {
             let mut plain = Vec::new();
-            source.take(limit + 1).read_to_end(&mut plain).map_err(|_| broken())?;
+            source
+                .take(limit + 1)
+                .read_to_end(&mut plain)
+                .map_err(|_| broken())?;
             if plain.len() as u64 > limit {
                 return Err(self.too_large(limit));
             }
@@ -262,7 +271,9 @@ impl<'a> Blocks<'a> {
                 if length as u64 > limit {
                     return Err(self.too_large(limit));
                 }
-                let plain = snap::raw::Decoder::new().decompress_vec(data).map_err(|_| broken())?;
+                let plain = snap::raw::Decoder::new()
+                    .decompress_vec(data)
+                    .map_err(|_| broken())?;
                 let mut crc = flate2::Crc::new();
                 crc.update(&plain);
                 match crc.sum() == u32::from_be_bytes(*sum) {
@@ -281,10 +292,11 @@ fn codec(name: &[u8], label: &str) -> Result<Codec> {
         b"snappy" => Codec::Snappy,
         b"zstandard" => Codec::Zstandard,
         b"bzip2" | b"xz" => {
-            return Err(
-                Error::new(Code::E0210, format!("the blocks of `{label}` are packed with bzip2 or xz"))
-                    .with_hint("write it again with the codec deflate, snappy or zstandard"),
-            );
+            return Err(Error::new(
+                Code::E0210,
+                format!("the blocks of `{label}` are packed with bzip2 or xz"),
+            )
+            .with_hint("write it again with the codec deflate, snappy or zstandard"));
         }
         _ => return Err(damaged(label, "its blocks are packed in an unknown way")),
     })

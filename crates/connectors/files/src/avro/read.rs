@@ -29,9 +29,14 @@ fn builder() -> ReaderBuilder {
 /// The columns of a file in the types of the house. Errors: `E0210`, `E0407`, `E0409`.
 fn schema(blocks: &Blocks<'_>, label: &str) -> Result<SchemaRef> {
     let unread = || {
-        Error::new(Code::E0407, format!("the schema of `{label}` cannot be read as columns"))
-            .with_detail("Its root must be a record, its types those of the Avro specification, none of them recursive.")
-            .with_hint("write the file again with another schema")
+        Error::new(
+            Code::E0407,
+            format!("the schema of `{label}` cannot be read as columns"),
+        )
+        .with_detail(
+            "Its root must be a record, its types those of the Avro specification, none of them recursive.",
+        )
+        .with_hint("write the file again with another schema")
     };
     let avro: Value = serde_json::from_slice(schema_text(&blocks.header)?)
         .map_err(|_| damaged(label, "its schema is no JSON"))?;
@@ -47,7 +52,10 @@ fn schema(blocks: &Blocks<'_>, label: &str) -> Result<SchemaRef> {
         if empty_items(field.data_type(), false) {
             return Err(Error::new(
                 Code::E0407,
-                format!("column `{}` of `{label}` has items without any bytes", field.name()),
+                format!(
+                    "column `{}` of `{label}` has items without any bytes",
+                    field.name()
+                ),
             )
             .with_detail("How many there are could not be held against the size of the file.")
             .with_hint("leave the column out where the file is made"));
@@ -78,7 +86,10 @@ fn schema_text(header: &[u8]) -> Result<&[u8]> {
 /// Whether a field of the root is a UUID.
 fn is_uuid(avro: &Value, name: &str) -> bool {
     let fields = avro.get("fields").and_then(Value::as_array);
-    let field = fields.and_then(|all| all.iter().find(|f| f.get("name").and_then(Value::as_str) == Some(name)));
+    let field = fields.and_then(|all| {
+        all.iter()
+            .find(|f| f.get("name").and_then(Value::as_str) == Some(name))
+    });
     let says = |value: &Value| value.get("logicalType").and_then(Value::as_str) == Some("uuid");
     match field.and_then(|field| field.get("type")) {
         Some(Value::Array(branches)) => branches.iter().any(says),
@@ -93,11 +104,16 @@ fn empty_items(data_type: &DataType, inside: bool) -> bool {
         DataType::Null => inside,
         DataType::FixedSizeBinary(0) => inside,
         DataType::Struct(fields) => match inside {
-            true => fields.iter().all(|f| !f.is_nullable() && empty_items(f.data_type(), true)),
+            true => fields
+                .iter()
+                .all(|f| !f.is_nullable() && empty_items(f.data_type(), true)),
             false => fields.iter().any(|f| empty_items(f.data_type(), false)),
         },
         // A union with null has a byte of its own.
-        DataType::List(item) => empty_items(item.data_type(), !item.is_nullable() || *item.data_type() == DataType::Null),
+        DataType::List(item) => empty_items(
+            item.data_type(),
+            !item.is_nullable() || *item.data_type() == DataType::Null,
+        ),
         _ => false,
     }
 }

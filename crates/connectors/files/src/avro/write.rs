@@ -54,7 +54,9 @@ impl std::io::Write for Tracked {
 
 /// The type that holds a type's values in Avro, or why there is none.
 fn avro_type(data_type: &DataType) -> std::result::Result<DataType, &'static str> {
-    use DataType::{Binary, Decimal128, Decimal256, FixedSizeBinary, Int32, Int64, List, Struct, Timestamp, Utf8};
+    use DataType::{
+        Binary, Decimal128, Decimal256, FixedSizeBinary, Int32, Int64, List, Struct, Timestamp, Utf8,
+    };
     let inner = |field: &Arc<Field>| -> std::result::Result<Arc<Field>, &'static str> {
         if !is_name(field.name()) {
             return Err("a field inside has a name that is no name of Avro");
@@ -70,7 +72,9 @@ fn avro_type(data_type: &DataType) -> std::result::Result<DataType, &'static str
         DataType::UInt32 => Int64,
         DataType::UInt64 => Decimal128(20, 0),
         DataType::Float16 => DataType::Float32,
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | Decimal128(p, s) if (0..=*p as i8).contains(s) => {
+        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | Decimal128(p, s)
+            if (0..=*p as i8).contains(s) =>
+        {
             Decimal128(*p, *s)
         }
         Decimal256(p, s) if (0..=*p as i8).contains(s) => data_type.clone(),
@@ -80,18 +84,24 @@ fn avro_type(data_type: &DataType) -> std::result::Result<DataType, &'static str
         DataType::Time32(_) => DataType::Time32(TimeUnit::Millisecond),
         DataType::Time64(TimeUnit::Microsecond) => data_type.clone(),
         Timestamp(unit, zone) => {
-            let unit = if *unit == TimeUnit::Second { TimeUnit::Millisecond } else { *unit };
+            let unit = if *unit == TimeUnit::Second {
+                TimeUnit::Millisecond
+            } else {
+                *unit
+            };
             Timestamp(unit, zone.as_ref().map(|_| "+00:00".into()))
         }
         DataType::Dictionary(_, value) => avro_type(value)?,
-        List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => List(Arc::new(Field::new(
-            item.name(),
-            avro_type(item.data_type())?,
-            item.is_nullable(),
-        ))),
-        Struct(fields) if !fields.is_empty() => Struct(fields.iter().map(inner).collect::<std::result::Result<_, _>>()?),
+        List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => List(Arc::new(
+            Field::new(item.name(), avro_type(item.data_type())?, item.is_nullable()),
+        )),
+        Struct(fields) if !fields.is_empty() => {
+            Struct(fields.iter().map(inner).collect::<std::result::Result<_, _>>()?)
+        }
         DataType::Time64(_) => return Err("Avro has no times of day in nanoseconds"),
-        DataType::Interval(_) => return Err("Avro has no interval that is signed or finer than milliseconds"),
+        DataType::Interval(_) => {
+            return Err("Avro has no interval that is signed or finer than milliseconds");
+        }
         _ => return Err("Avro has no such type"),
     })
 }
@@ -164,7 +174,9 @@ impl Encode for AvroFile {
         let _held = self.budget.reserve("a batch being written", 3 * bytes)?;
         let batch = recast(batch, &self.schema)?;
         let pieces = bytes.div_ceil(BLOCK).max(1);
-        let step = usize::try_from((batch.num_rows() as u64).div_ceil(pieces)).unwrap_or(1).max(1);
+        let step = usize::try_from((batch.num_rows() as u64).div_ceil(pieces))
+            .unwrap_or(1)
+            .max(1);
         let mut from = 0;
         while from < batch.num_rows() {
             let rows = step.min(batch.num_rows() - from);
@@ -184,6 +196,7 @@ impl Encode for AvroFile {
         let path = self.path.clone();
         self.writer.finish().map_err(|cause| explain(&path, &cause))?;
         let file = self.writer.into_inner().file;
-        file.finish().map_err(|cause| crate::place::cannot_write(&path, &cause))
+        file.finish()
+            .map_err(|cause| crate::place::cannot_write(&path, &cause))
     }
 }

@@ -16,7 +16,10 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// For an encoding.
     pub(crate) fn new(encoding: &'static Encoding) -> Self {
-        Encoder { encoding, begun: false }
+        Encoder {
+            encoding,
+            begun: false,
+        }
     }
 
     /// Whether text has to be encoded at all.
@@ -31,7 +34,11 @@ impl Encoder {
 
     /// The bytes of a text; none when the encoding does not have one of its characters.
     pub(crate) fn encode<'t>(&mut self, text: &'t str) -> Option<Cow<'t, [u8]>> {
-        let mark = if std::mem::replace(&mut self.begun, true) { "" } else { "\u{feff}" };
+        let mark = if std::mem::replace(&mut self.begun, true) {
+            ""
+        } else {
+            "\u{feff}"
+        };
         let wide = |bytes: fn(u16) -> [u8; 2]| -> Cow<'t, [u8]> {
             mark.encode_utf16()
                 .chain(text.encode_utf16())

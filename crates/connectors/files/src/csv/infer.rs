@@ -148,7 +148,10 @@ impl Evidence {
         let (data_type, note) = self.decide_values();
         let several = self.seen.iter().filter(|seen| **seen).count() > 1;
         if data_type == DataType::Utf8View && several && note.is_none() {
-            return (data_type, Some("holds cells of several kinds, so all of them are text"));
+            return (
+                data_type,
+                Some("holds cells of several kinds, so all of them are text"),
+            );
         }
         (data_type, note)
     }

@@ -86,15 +86,20 @@ impl Layout {
         for place in by_start {
             let name = &place.name;
             if place.start == 0 || place.width == 0 || place.start.saturating_add(place.width) > WIDEST {
-                return Err(wrong(format!("the place of field `{name}` is not in a line"))
-                    .with_detail(format!("`start` is from 1 on, `width` at least 1, a line at most {WIDEST} characters.")));
+                return Err(
+                    wrong(format!("the place of field `{name}` is not in a line")).with_detail(format!(
+                        "`start` is from 1 on, `width` at least 1, a line at most {WIDEST} characters."
+                    )),
+                );
             }
             if let Some(other) = before.filter(|_| place.start < end) {
                 return Err(wrong(format!("the fields `{}` and `{name}` overlap", other.name)));
             }
             if places.iter().filter(|other| other.name == *name).count() > 1 {
-                return Err(Error::new(Code::E0406, format!("`fields` names column `{name}` twice"))
-                    .with_hint("give every field a name of its own"));
+                return Err(
+                    Error::new(Code::E0406, format!("`fields` names column `{name}` twice"))
+                        .with_hint("give every field a name of its own"),
+                );
             }
             end = place.start + place.width;
             before = Some(place);
@@ -128,8 +133,14 @@ mod tests {
         assert_eq!(good.expect("fits").width, 7);
         for (places, code) in [
             (serde_json::json!([]), Code::E0103),
-            (serde_json::json!([{ "name": "a", "start": 0, "width": 4 }]), Code::E0103),
-            (serde_json::json!([{ "name": "a", "start": 1, "width": 0 }]), Code::E0103),
+            (
+                serde_json::json!([{ "name": "a", "start": 0, "width": 4 }]),
+                Code::E0103,
+            ),
+            (
+                serde_json::json!([{ "name": "a", "start": 1, "width": 0 }]),
+                Code::E0103,
+            ),
             (
                 serde_json::json!([{ "name": "a", "start": 1, "width": 4 }, { "name": "b", "start": 4, "width": 1 }]),
                 Code::E0103,
@@ -139,7 +150,11 @@ mod tests {
                 Code::E0406,
             ),
         ] {
-            assert_eq!(layout(places.clone()).expect_err("refused").code(), code, "{places}");
+            assert_eq!(
+                layout(places.clone()).expect_err("refused").code(),
+                code,
+                "{places}"
+            );
         }
     }
 }

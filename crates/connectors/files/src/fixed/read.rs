@@ -158,7 +158,13 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
     let mut lines = Lines::open(task, opened)?;
     let fields = task.file_schema.fields().iter();
     let places: Vec<usize> = fields
-        .filter_map(|field| lines.layout.places.iter().position(|place| place.name == *field.name()))
+        .filter_map(|field| {
+            lines
+                .layout
+                .places
+                .iter()
+                .position(|place| place.name == *field.name())
+        })
         .collect();
     let mut table = TextTable::new(task, true, Box::new(|_, line| format!("line {line}")))?;
     let mut left = task.limit.unwrap_or(u64::MAX);

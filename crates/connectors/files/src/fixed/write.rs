@@ -47,20 +47,15 @@ pub(crate) fn check(schema: &SchemaRef, options: &WriteOptions) -> Result<()> {
             Ok(_) => {}
         }
         if options.null.chars().count() > place.width {
-            wrong.push(format!(
-                "the text for NULL is longer than field `{}`",
-                place.name
-            ));
+            wrong.push(format!("the text for NULL is longer than field `{}`", place.name));
         }
     }
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(
-        Error::new(Code::E0405, "the columns are not those of `fields`")
-            .with_detail(format!("{}.", wrong.join("; ")))
-            .with_hint("name every column once under `fields`, or select those columns before the load"),
-    )
+    Err(Error::new(Code::E0405, "the columns are not those of `fields`")
+        .with_detail(format!("{}.", wrong.join("; ")))
+        .with_hint("name every column once under `fields`, or select those columns before the load"))
 }
 
 impl FixedFile {
@@ -68,7 +63,10 @@ impl FixedFile {
     pub(crate) fn new(out: Packed, schema: &SchemaRef, options: &WriteOptions) -> Result<Self> {
         check(schema, options)?;
         let layout = options.fields.clone().ok_or_else(unknown)?;
-        let columns = layout.places.iter().filter_map(|place| schema.index_of(&place.name).ok());
+        let columns = layout
+            .places
+            .iter()
+            .filter_map(|place| schema.index_of(&place.name).ok());
         let columns = columns.collect();
         let mut order: Vec<usize> = (0..layout.places.len()).collect();
         order.sort_by_key(|index| layout.places[*index].start);
@@ -86,16 +84,15 @@ impl FixedFile {
     fn cell(&self, index: usize, text: Option<&str>, line: &mut String) -> Result<()> {
         let place = &self.layout.places[index];
         let refuse = |what: &str, hint: &str| {
-            Err(Error::new(
-                Code::E0307,
-                format!("a value of column `{}` {what}", place.name),
+            Err(
+                Error::new(Code::E0307, format!("a value of column `{}` {what}", place.name))
+                    .with_detail(format!(
+                        "It is in row {} of the load; the field has {} characters.",
+                        self.row + 1,
+                        place.width
+                    ))
+                    .with_hint(hint),
             )
-            .with_detail(format!(
-                "It is in row {} of the load; the field has {} characters.",
-                self.row + 1,
-                place.width
-            ))
-            .with_hint(hint))
         };
         let shown = text.unwrap_or(&self.null);
         let characters = shown.chars().count();
@@ -112,8 +109,13 @@ impl FixedFile {
         if let Some(text) = text {
             // What reading would make of the value with its padding.
             let padded = characters < place.width && pad == ' ';
-            let kept = |trim: Trim| !padded || matches!((trim, place.align),
-                (Trim::Both, _) | (Trim::Right, Align::Left) | (Trim::Left, Align::Right));
+            let kept = |trim: Trim| {
+                !padded
+                    || matches!(
+                        (trim, place.align),
+                        (Trim::Both, _) | (Trim::Right, Align::Left) | (Trim::Left, Align::Right)
+                    )
+            };
             if place.trim.apply(text) != text || !kept(place.trim) {
                 return refuse(
                     "begins or ends with blanks, or could not be told from its padding",
@@ -127,7 +129,8 @@ impl FixedFile {
                 );
             }
         }
-        let fill: String = std::iter::repeat_n(if text.is_none() { ' ' } else { pad }, place.width - characters).collect();
+        let fill: String =
+            std::iter::repeat_n(if text.is_none() { ' ' } else { pad }, place.width - characters).collect();
         match place.align {
             Align::Left => line.extend([shown, &fill]),
             Align::Right if shown.starts_with('-') && pad == '0' => {

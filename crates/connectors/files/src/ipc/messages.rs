@@ -164,8 +164,9 @@ pub(crate) fn unpacked(layout: &Layout<'_>, body: &[u8], label: &str) -> Result<
         let claimed = match (layout.compression().is_some(), bytes.first_chunk::<8>()) {
             (true, Some(prefix)) => match i64::from_le_bytes(*prefix) {
                 -1 => bytes.len() as u64,
-                claimed => u64::try_from(claimed)
-                    .map_err(|_| damaged(label, "a buffer claims a negative size"))?,
+                claimed => {
+                    u64::try_from(claimed).map_err(|_| damaged(label, "a buffer claims a negative size"))?
+                }
             },
             (true, None) if !bytes.is_empty() => {
                 return Err(damaged(label, "a packed buffer has no size"));

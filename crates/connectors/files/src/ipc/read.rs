@@ -23,7 +23,9 @@ use crate::read::{FileTask, house_type};
 
 /// Reads the schema, which is the first message.
 fn schema(messages: &mut Messages<'_>, label: &str) -> Result<Schema> {
-    let first = messages.next()?.ok_or_else(|| damaged(label, "it has no schema"))?;
+    let first = messages
+        .next()?
+        .ok_or_else(|| damaged(label, "it has no schema"))?;
     let message = first.message(label)?;
     let schema = message.header_as_schema();
     let schema = schema.ok_or_else(|| damaged(label, "it does not begin with a schema"))?;
@@ -45,7 +47,12 @@ fn house(schema: &Schema, label: &str) -> Result<SchemaRef> {
         if drift::unsupported(field.data_type()) {
             return Err(drift::refuse(field, label, "Arrow files"));
         }
-        fields.push(field.as_ref().clone().with_data_type(house_type(field.data_type())));
+        fields.push(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(house_type(field.data_type())),
+        );
     }
     Ok(Arc::new(Schema::new(fields)))
 }
@@ -69,7 +76,8 @@ pub(crate) fn look(task: &FileTask) -> Result<Seen> {
         if message.header_type() == MessageHeader::RecordBatch
             && let Some(layout) = layout(&message, label)?
         {
-            rows += u64::try_from(layout.length()).map_err(|_| damaged(label, "a batch has a negative length"))?;
+            rows += u64::try_from(layout.length())
+                .map_err(|_| damaged(label, "a batch has a negative length"))?;
         }
         messages.skip(&found)?;
     }
@@ -93,7 +101,11 @@ struct Decoding<'a> {
 
 impl Decoding<'_> {
     /// The rows of a message, if it has any; and the memory they take.
-    fn take(&mut self, messages: &mut Messages<'_>, found: &Found) -> Result<Option<(RecordBatch, Reservation)>> {
+    fn take(
+        &mut self,
+        messages: &mut Messages<'_>,
+        found: &Found,
+    ) -> Result<Option<(RecordBatch, Reservation)>> {
         let label = self.label;
         let message = found.message(label)?;
         let Some(layout) = layout(&message, label)? else {
@@ -182,7 +194,9 @@ pub(crate) fn read(task: &FileTask, opened: &Opened, sender: &Sender) -> Result<
 pub(crate) fn send_in_pieces(task: &FileTask, batch: &RecordBatch, sender: &Sender) -> Result<bool> {
     let target = task.budget.batch_target() as u64;
     let pieces = visible_bytes(batch).div_ceil(target).max(1);
-    let step = usize::try_from((batch.num_rows() as u64).div_ceil(pieces)).unwrap_or(1).max(1);
+    let step = usize::try_from((batch.num_rows() as u64).div_ceil(pieces))
+        .unwrap_or(1)
+        .max(1);
     let mut from = 0;
     while from < batch.num_rows() {
         let rows = step.min(batch.num_rows() - from);

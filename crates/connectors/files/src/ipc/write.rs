@@ -93,7 +93,12 @@ impl ArrowFile {
     ) -> Result<Self> {
         let fields = schema.fields().iter();
         let fields: Vec<Field> = fields
-            .map(|field| field.as_ref().clone().with_data_type(written_type(field.data_type())))
+            .map(|field| {
+                field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(written_type(field.data_type()))
+            })
             .collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let codec = match compression {
@@ -102,7 +107,9 @@ impl ArrowFile {
             _ => None,
         };
         let failed = |cause: ArrowError| explain(path, &cause);
-        let options = IpcWriteOptions::default().try_with_compression(codec).map_err(failed)?;
+        let options = IpcWriteOptions::default()
+            .try_with_compression(codec)
+            .map_err(failed)?;
         let writer = FileWriter::try_new_with_options(Counted::new(file), &schema, options);
         Ok(ArrowFile {
             writer: writer.map_err(failed)?,
@@ -115,9 +122,13 @@ impl ArrowFile {
 
 impl Encode for ArrowFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let _held = self.budget.reserve("a batch being written", 2 * visible_bytes(batch))?;
+        let _held = self
+            .budget
+            .reserve("a batch being written", 2 * visible_bytes(batch))?;
         let batch = recast(batch, &self.schema)?;
-        self.writer.write(&batch).map_err(|cause| explain(&self.path, &cause))
+        self.writer
+            .write(&batch)
+            .map_err(|cause| explain(&self.path, &cause))
     }
 
     fn bytes(&self) -> u64 {

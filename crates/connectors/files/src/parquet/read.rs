@@ -14,8 +14,8 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type as Physical;
 use synqx_model::{Error, Result};
-use synqx_sdk::lane::Sender;
 use synqx_sdk::Predicate;
+use synqx_sdk::lane::Sender;
 
 use super::portions::{self, Portion};
 use super::prune;
@@ -28,7 +28,8 @@ const PARTITION: i64 = 32 << 20;
 
 fn footer(opened: &Opened) -> Result<ArrowReaderMetadata> {
     contained(&opened.label, || {
-        ArrowReaderMetadata::load(&opened.file, ArrowReaderOptions::new()).map_err(|cause| broken(opened, &cause))
+        ArrowReaderMetadata::load(&opened.file, ArrowReaderOptions::new())
+            .map_err(|cause| broken(opened, &cause))
     })
 }
 

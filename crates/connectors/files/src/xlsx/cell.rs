@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(dated(61.0, false), (Kind::Day, "1900-03-01".into()));
         assert_eq!(dated(45_943.0, false), (Kind::Day, "2025-10-13".into()));
         assert_eq!(dated(44_481.0, true), (Kind::Day, "2025-10-13".into()));
-        assert_eq!(dated(45_943.5, false), (Kind::Moment, "2025-10-13 12:00:00".into()));
+        assert_eq!(
+            dated(45_943.5, false),
+            (Kind::Moment, "2025-10-13 12:00:00".into())
+        );
         assert_eq!(dated(0.5, false), (Kind::Words, "12:00:00".into()));
         assert_eq!(dated(-3.0, false), (Kind::Number, "-3".into()));
         let long = ExcelDateTime::new(1.5, ExcelDateTimeType::TimeDelta, false);
@@ -138,7 +141,13 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_short_as_they_can_be() {
-        for (n, text) in [(5.0, "5"), (-0.0, "0"), (0.1, "0.1"), (1e300, "1e+300"), (2.5e-9, "2.5e-9")] {
+        for (n, text) in [
+            (5.0, "5"),
+            (-0.0, "0"),
+            (0.1, "0.1"),
+            (1e300, "1e+300"),
+            (2.5e-9, "2.5e-9"),
+        ] {
             assert_eq!(number(n), text);
         }
     }

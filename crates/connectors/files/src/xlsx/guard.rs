@@ -44,7 +44,10 @@ pub(crate) fn reserve(opened: &Opened, budget: &Budget) -> Result<Reservation> {
     let (mut rest, mut texts) = (0u64, 0u64);
     for index in 0..archive.len() {
         let mut part = archive.by_index(index).map_err(|cause| damaged(label, &cause))?;
-        let name = part.name().map_err(|cause| damaged(label, &cause))?.to_ascii_lowercase();
+        let name = part
+            .name()
+            .map_err(|cause| damaged(label, &cause))?
+            .to_ascii_lowercase();
         if !name.ends_with(".xml") && !name.ends_with(".rels") {
             continue;
         }
@@ -84,8 +87,11 @@ pub(crate) fn reserve(opened: &Opened, budget: &Budget) -> Result<Reservation> {
 }
 
 fn too_large(label: &str, why: &str) -> Error {
-    Error::new(Code::E0210, format!("`{label}` is no workbook that can be read: {why}"))
-        .with_hint("save it again with Excel or LibreOffice, or as CSV")
+    Error::new(
+        Code::E0210,
+        format!("`{label}` is no workbook that can be read: {why}"),
+    )
+    .with_hint("save it again with Excel or LibreOffice, or as CSV")
 }
 
 /// Reads a part to its end, or until it is too large.

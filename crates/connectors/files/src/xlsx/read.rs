@@ -44,7 +44,9 @@ impl Area {
         let (from, to) = text.split_once(':').unwrap_or((text, ""));
         let corner = |text: &str| -> Option<(Option<u32>, Option<u32>)> {
             let text = text.trim();
-            let digits = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+            let digits = text
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(text.len());
             let (letters, number) = text.split_at(digits);
             let column = letters.bytes().try_fold(0u32, |sum, letter| {
                 let value = u32::from(letter.to_ascii_uppercase() - b'A') + 1;
@@ -150,7 +152,11 @@ impl<'a> Rows<'a> {
             if bytes > self.limit {
                 return Err(Error::new(
                     Code::E0805,
-                    format!("row {} of `{}` is larger than a quarter of the memory budget", u64::from(number) + 1, self.label),
+                    format!(
+                        "row {} of `{}` is larger than a quarter of the memory budget",
+                        u64::from(number) + 1,
+                        self.label
+                    ),
                 )
                 .with_hint("run with a larger `--memory`, or leave columns out with `range`"));
             }
@@ -189,8 +195,11 @@ fn broken(label: &str, cause: &XlsxError) -> Error {
         XlsxError::Password => Error::new(Code::E0210, format!("`{label}` is locked with a password"))
             .with_hint("save it without a password"),
         // The decoder's own words may hold text of the sheet.
-        _ => Error::new(Code::E0210, format!("`{label}` is not a workbook that can be read"))
-            .with_hint("save it again with Excel or LibreOffice, or as CSV"),
+        _ => Error::new(
+            Code::E0210,
+            format!("`{label}` is not a workbook that can be read"),
+        )
+        .with_hint("save it again with Excel or LibreOffice, or as CSV"),
     }
 }
 
@@ -248,7 +257,9 @@ fn columns(rows: &mut Rows<'_>, task: &FileTask, known: &[String]) -> Result<Opt
             row: Some(row),
         }));
     }
-    let mut names: Vec<String> = (first..=last).map(|c| format!("column_{}", c - first + 1)).collect();
+    let mut names: Vec<String> = (first..=last)
+        .map(|c| format!("column_{}", c - first + 1))
+        .collect();
     for (column, cell) in row.cells.into_iter().filter(|(_, cell)| !cell.text.is_empty()) {
         names[(column - first) as usize] = cell.text;
     }
@@ -283,7 +294,10 @@ impl Columns {
             let cell = address(row, column);
             Error::new(
                 Code::E0206,
-                format!("cell {cell} of `{}` is beyond the columns of the header", rows.label),
+                format!(
+                    "cell {cell} of `{}` is beyond the columns of the header",
+                    rows.label
+                ),
             )
             .with_hint("give the column a name in the header, or leave it out with `range: \"A1:F\"`")
         })
@@ -306,8 +320,10 @@ fn with_rows<T>(
     let name = sheet_name(&book, task)?;
     let cells = contained(label, || {
         book.worksheet_cells_reader(&name).map_err(|cause| match cause {
-            XlsxError::NotAWorksheet(_) => Error::new(Code::E0204, format!("`{name}` of `{label}` holds no cells"))
-                .with_hint("name another sheet with `sheet`"),
+            XlsxError::NotAWorksheet(_) => {
+                Error::new(Code::E0204, format!("`{name}` of `{label}` holds no cells"))
+                    .with_hint("name another sheet with `sheet`")
+            }
             other => broken(label, &other),
         })
     })?;
@@ -327,7 +343,9 @@ fn with_rows<T>(
 
 fn known(task: &FileTask) -> Vec<String> {
     let names = task.options.columns.iter().map(|(name, _)| name.clone());
-    names.filter(|name| !task.entry.keys.iter().any(|(key, _)| key == name)).collect()
+    names
+        .filter(|name| !task.entry.keys.iter().any(|(key, _)| key == name))
+        .collect()
 }
 
 /// Looks at the beginning of a sheet.
@@ -360,7 +378,10 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
             }
         }
         Ok(Sample {
-            columns: std::mem::take(&mut columns.names).into_iter().zip(evidence).collect(),
+            columns: std::mem::take(&mut columns.names)
+                .into_iter()
+                .zip(evidence)
+                .collect(),
             rows: count,
             bytes: rows.bytes,
             whole,
@@ -407,7 +428,12 @@ pub(crate) fn read(task: &FileTask, opened: &Opened, sender: &Sender) -> Result<
                     && !table.is_null(&cell.text)
                 {
                     let at = first + wanted[index].unwrap_or(0) as u32;
-                    return Err(unfit(task, field, &format!("cell {}", address(row.number, at)), false));
+                    return Err(unfit(
+                        task,
+                        field,
+                        &format!("cell {}", address(row.number, at)),
+                        false,
+                    ));
                 }
                 let midnight = matches!(field.data_type(), DataType::Timestamp(..));
                 let shown = cell.map(|cell| match cell.kind {

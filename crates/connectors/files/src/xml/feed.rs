@@ -108,7 +108,11 @@ impl BufRead for Feed {
             self.failed = Some(
                 Error::new(
                     Code::E0805,
-                    format!("line {} of `{}` is part of a row too large for the memory budget", self.line, self.text.label()),
+                    format!(
+                        "line {} of `{}` is part of a row too large for the memory budget",
+                        self.line,
+                        self.text.label()
+                    ),
                 )
                 .with_detail(format!("More than {} bytes belong to it.", self.limit))
                 .with_hint("run with a larger `--memory`, or name a smaller element with `record`"),

@@ -47,7 +47,11 @@ impl Rows {
         Ok(Rows {
             reader,
             buffer: Vec::new(),
-            path: path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            path: path
+                .split('/')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
             outside: Vec::new(),
             label: task.entry.label.clone(),
             line: 1,
@@ -214,11 +218,9 @@ impl Rows {
     /// The error for a document in which no element is a row.
     fn no_rows(&self) -> Error {
         let path = format!("/{}", self.path.join("/"));
-        Error::new(
-            Code::E0409,
-            format!("`{}` has no element `{path}`", self.label),
+        Error::new(Code::E0409, format!("`{}` has no element `{path}`", self.label)).with_hint(
+            "name the elements that are rows, from the root on and without prefixes: `record: /catalog/book`",
         )
-        .with_hint("name the elements that are rows, from the root on and without prefixes: `record: /catalog/book`")
     }
 }
 
@@ -270,7 +272,9 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
     }
     // Declared paths are columns even where the beginning has none of them.
     for (name, _) in &task.options.columns {
-        if !columns.iter().any(|(known, _)| known == name) && !task.entry.keys.iter().any(|(key, _)| key == name) {
+        if !columns.iter().any(|(known, _)| known == name)
+            && !task.entry.keys.iter().any(|(key, _)| key == name)
+        {
             columns.push((name.clone(), Evidence::default()));
         }
     }
@@ -285,7 +289,11 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
 /// Reads a document and sends its batches. `false` when nobody listens any more.
 pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<bool> {
     let mut rows = Rows::open(task, opened)?;
-    let mut table = TextTable::new(task, true, Box::new(|_, line| format!("the row that begins in line {line}")))?;
+    let mut table = TextTable::new(
+        task,
+        true,
+        Box::new(|_, line| format!("the row that begins in line {line}")),
+    )?;
     let fields = task.file_schema.fields();
     // Every path of the description; with the column that wants it.
     let known: HashMap<&str, Option<usize>> = task
@@ -300,7 +308,11 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
     while left > 0 && rows.next(&mut record)? {
         held.resize("a row of XML", rows.reader.get_ref().since())?;
         for (path, _) in &record.found[places.len()..] {
-            places.push(*known.get(path.as_str()).ok_or_else(|| unknown_path(task, &rows, path))?);
+            places.push(
+                *known
+                    .get(path.as_str())
+                    .ok_or_else(|| unknown_path(task, &rows, path))?,
+            );
         }
         for column in 0..fields.len() {
             let index = places.iter().position(|place| *place == Some(column));

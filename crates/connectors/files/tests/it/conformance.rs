@@ -1,4 +1,5 @@
-//! The shared suites against real folders: Parquet folders both ways, a single CSV file as a source.
+//! The shared suites against real folders: every format that is written as a destination, and as sources the typed ones
+//! and a single CSV file.
 //!
 //! The fixture knows a folder from outside: what is a part, a record or a lock, and what is left behind.
 
@@ -55,18 +56,29 @@ fn leftovers(root: &Path) -> Vec<String> {
         .collect()
 }
 
-struct ParquetFolder {
+/// A folder of parts of one format.
+struct Folder {
     dir: TempDir,
+    format: &'static str,
+}
+
+impl Folder {
+    fn of(format: &'static str) -> Self {
+        Folder {
+            dir: tempfile::tempdir().expect("a folder"),
+            format,
+        }
+    }
 }
 
 #[async_trait]
-impl Fixture for ParquetFolder {
+impl Fixture for Folder {
     fn system(&self) -> String {
-        "local_file (Parquet folder)".into()
+        format!("local_file ({} folder)", self.format)
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Connection>> {
-        open(&self.dir, opening, "parquet")
+        open(&self.dir, opening, self.format)
     }
 
     fn asset(&self, name: &str) -> Option<String> {
@@ -147,22 +159,54 @@ impl Fixture for CsvFile {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn parquet_folder_is_a_destination() {
-    let fixture = ParquetFolder {
-        dir: tempfile::tempdir().expect("a folder"),
-    };
-    let report = conformance::destination(&fixture).await;
+async fn is_a_destination(format: &'static str) {
+    let report = conformance::destination(&Folder::of(format)).await;
+    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+}
+
+async fn is_a_source(format: &'static str) {
+    let report = conformance::source(&Folder::of(format)).await;
     report.assert_green().unwrap_or_else(|why| panic!("{why}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parquet_folder_is_a_destination() {
+    is_a_destination("parquet").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avro_folder_is_a_destination() {
+    is_a_destination("avro").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrow_folder_is_a_destination() {
+    is_a_destination("arrow").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_folder_is_a_destination() {
+    is_a_destination("csv").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_lines_folder_is_a_destination() {
+    is_a_destination("jsonl").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parquet_folder_is_a_source() {
-    let fixture = ParquetFolder {
-        dir: tempfile::tempdir().expect("a folder"),
-    };
-    let report = conformance::source(&fixture).await;
-    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+    is_a_source("parquet").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avro_folder_is_a_source() {
+    is_a_source("avro").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrow_folder_is_a_source() {
+    is_a_source("arrow").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
