@@ -166,6 +166,17 @@ pub(crate) fn head_of(path: &Path, label: &str) -> Result<Head> {
     })
 }
 
+/// The last four bytes of a file. Errors: `E0204`, `E0211`.
+pub(crate) fn tail_of(path: &Path, label: &str) -> Result<[u8; 4]> {
+    let opened = Opened::new(path, label)?;
+    let mut tail = [0; 4];
+    let mut file = &opened.file;
+    io::Seek::seek(&mut file, io::SeekFrom::End(-4))
+        .and_then(|_| file.read_exact(&mut tail))
+        .map_err(|cause| cannot_read(label, &cause))?;
+    Ok(tail)
+}
+
 /// The first bytes of an opened file, unpacked and not decoded. Errors: `E0210`, `E0211`.
 pub(crate) fn head_text(opened: &Opened, length: usize) -> Result<Vec<u8>> {
     let label = &opened.label;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synqx_model::{Code, Error, Result};
 
-use crate::content::head_of;
+use crate::content::{head_of, tail_of};
 
 /// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -204,7 +204,9 @@ pub(crate) fn magic(head: &[u8]) -> Magic {
             "decrypt it first; keys are not supported",
         ),
         [b'O', b'b', b'j', 1, ..] => Magic::Is(Format::Avro),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => Magic::Is(Format::Arrow),
+        [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] | [0xff, 0xff, 0xff, 0xff, ..] => {
+            Magic::Is(Format::Arrow)
+        }
         [b'F', b'E', b'A', b'1', ..] => foreign(
             "a Feather file of version 1",
             "write it again with a newer Arrow: version 2 is read",
@@ -240,13 +242,14 @@ pub(crate) fn agree(path: &Path, label: &str, format: Format) -> Result<()> {
         return Ok(());
     }
     match magic(&head.plain) {
+        // A table of text may have a first column `PAR1`; a Parquet file ends with the word as well.
+        Magic::Is(Format::Parquet) if format.is_text() && !head.packed && tail_of(path, label)? != *b"PAR1" => Ok(()),
         Magic::Is(found) if found == format && head.packed => Err(Error::new(
             Code::E0210,
             format!("`{label}` is {} inside a compressed file", a(format)),
         )
         .with_hint("unpack it: files of this format are packed inside")),
         Magic::Is(found) if found == format => Ok(()),
-        // Text may begin with anything that is text; the signatures of Arrow and Parquet are no words of any table.
         Magic::Is(found) => Err(Error::new(
             Code::E0103,
             format!("`{label}` is {}, not {}", a(found), a(format)),
@@ -327,6 +330,7 @@ mod tests {
         assert_eq!(magic(b"PK\x03\x04"), Magic::Is(Format::Xlsx));
         assert_eq!(magic(b"id,name\n"), Magic::Silent);
         assert_eq!(magic(b"ORC,name\n"), Magic::Silent);
+        assert_eq!(magic(b"ARROW1,ARROW2\n"), Magic::Silent);
         assert_eq!(magic(b"BZh"), Magic::Silent);
         assert!(matches!(magic(b"BZh91AY"), Magic::Foreign { .. }));
         assert_eq!(magic(b""), Magic::Silent);

@@ -291,12 +291,15 @@ fn label(piece: &Piece) -> String {
 
 /// The format every file of the set has; files of no known format are left out and noted. Errors: `E0103`.
 fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<Format> {
-    if let Some(format) = options.format {
+    if let Some(format) = options
+        .format
+        .or(options.fields.is_some().then_some(Format::Fixed))
+    {
         return Ok(format);
     }
     if let [only] = set.files.as_slice() {
         let named = Format::of_name(&only.path.to_string_lossy());
-        if let Some(format) = named.or(options.fields.is_some().then_some(Format::Fixed)) {
+        if let Some(format) = named {
             return Ok(format);
         }
         let found = of_content(&only.path, &only.label)?.ok_or_else(|| unknown_format(&only.label))?;

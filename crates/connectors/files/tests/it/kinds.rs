@@ -247,6 +247,11 @@ async fn content_wins_over_names() {
             "{error:?}"
         );
     }
+    // Words of a header that are signatures elsewhere.
+    for header in ["PAR1", "ARROW1", "ORC"] {
+        bench.file("words.csv", format!("{header},b\n1,2\n"));
+        assert_eq!(bench.read("words.csv", none()).await.expect(header).num_rows(), 1);
+    }
     // A name of compression over plain text is only a name; text packed under a plain name is unpacked.
     bench.file("plain.csv.gz", "a,b\n1,2\n");
     assert_eq!(bench.read("plain.csv.gz", none()).await.expect("reads"), rows);
@@ -456,30 +461,23 @@ async fn what_avro_cannot_hold_is_refused_by_name() {
     assert!(bench.names("").is_empty(), "nothing was made");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_packed_block_larger_than_the_budget_is_refused_and_not_unpacked() {
-    let bench = Bench::new().with_memory(ByteSize::mib(8));
-    // A block of 64 MiB of zeros in some KiB: {"t": bytes}.
-    let schema = br#"{"type":"record","name":"r","fields":[{"name":"t","type":"bytes"}]}"#;
-    let long = |value: i64| {
-        let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-        let mut bytes = Vec::new();
-        while rest >= 0x80 {
-            bytes.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
-        bytes
-    };
-    let mut plain = long(64 << 20);
-    plain.extend(std::iter::repeat_n(0u8, 64 << 20));
-    let packed = zstd::encode_all(plain.as_slice(), 1).expect("packs");
+/// A number as Avro writes it.
+fn long(value: i64) -> Vec<u8> {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    let mut bytes = Vec::new();
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+/// An Avro file of one block.
+fn avro(schema: &[u8], codec: &[u8], rows: i64, block: &[u8]) -> Vec<u8> {
     let mut file = b"Obj\x01".to_vec();
     file.extend(long(2));
-    for (key, value) in [
-        (&b"avro.schema"[..], &schema[..]),
-        (&b"avro.codec"[..], &b"zstandard"[..]),
-    ] {
+    for (key, value) in [(&b"avro.schema"[..], schema), (&b"avro.codec"[..], codec)] {
         file.extend(long(key.len() as i64));
         file.extend(key);
         file.extend(long(value.len() as i64));
@@ -487,10 +485,67 @@ async fn a_packed_block_larger_than_the_budget_is_refused_and_not_unpacked() {
     }
     file.extend(long(0));
     file.extend([7; 16]);
-    file.extend(long(1));
-    file.extend(long(packed.len() as i64));
-    file.extend(packed);
+    file.extend(long(rows));
+    file.extend(long(block.len() as i64));
+    file.extend(block);
     file.extend([7; 16]);
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avro_schemas_that_are_no_columns_are_refused() {
+    let bench = Bench::new();
+    let record = |fields: &str| format!("{{\"type\":\"record\",\"name\":\"r\",\"fields\":[{fields}]}}");
+    for (schema, block, code) in [
+        (
+            record("{\"name\":\"next\",\"type\":[\"null\",\"r\"]}"),
+            vec![0],
+            Code::E0407,
+        ),
+        (
+            record("{\"name\":\"u\",\"type\":[\"int\",\"string\"]}"),
+            vec![0, 2],
+            Code::E0407,
+        ),
+        // A list of nulls may claim to be of any length.
+        (
+            record("{\"name\":\"l\",\"type\":{\"type\":\"array\",\"items\":\"null\"}}"),
+            [long(1 << 60), long(0)].concat(),
+            Code::E0407,
+        ),
+        ("\"string\"".to_owned(), vec![0], Code::E0407),
+        ("{".to_owned(), vec![0], Code::E0210),
+        (
+            record("{\"name\":\"a\",\"type\":\"long\"}"),
+            vec![2, 4, 6],
+            Code::E0210,
+        ),
+    ] {
+        bench.file("t.avro", avro(schema.as_bytes(), b"null", 1, &block));
+        let error = failure(&bench, "t.avro", none()).await;
+        assert_eq!(error.code(), code, "{schema} {error:?}");
+    }
+    bench.file(
+        "t.avro",
+        avro(
+            record("{\"name\":\"a\",\"type\":\"long\"}").as_bytes(),
+            b"bzip2",
+            1,
+            &[2],
+        ),
+    );
+    assert_eq!(failure(&bench, "t.avro", none()).await.code(), Code::E0210);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packed_block_larger_than_the_budget_is_refused_and_not_unpacked() {
+    let bench = Bench::new().with_memory(ByteSize::mib(8));
+    // A block of 64 MiB of zeros in some KiB: {"t": bytes}.
+    let schema = br#"{"type":"record","name":"r","fields":[{"name":"t","type":"bytes"}]}"#;
+    let mut plain = long(64 << 20);
+    plain.extend(std::iter::repeat_n(0u8, 64 << 20));
+    let packed = zstd::encode_all(plain.as_slice(), 1).expect("packs");
+    let file = avro(schema, b"zstandard", 1, &packed);
     bench.file("t.avro", &file);
     let error = failure(&bench, "t.avro", none()).await;
     assert_eq!(error.code(), Code::E0805, "{error:?}");
