@@ -271,41 +271,7 @@ impl WriteOptions {
             None if folder => Format::Parquet,
             None => return Err(unknown_format(asset)),
         };
-        let extension = (!folder)
-            .then(|| asset.rsplit_once('.'))
-            .flatten()
-            .map(|(_, e)| e);
-        let by_name = extension.and_then(Compression::of_extension);
-        if !format.is_written() {
-            return Err(
-                Error::new(Code::E0103, format!("{} files are read only", format.as_str())).with_hint(
-                    "write `format: csv`, `jsonl`, `parquet`, `avro` or `arrow`, and name the file so",
-                ),
-            );
-        }
-        let compression = match (own.compression, format) {
-            (Some(chosen), _) => chosen,
-            (None, Format::Parquet | Format::Arrow) => Compression::Zstd,
-            (None, Format::Avro) => Compression::Deflate,
-            (None, _) => by_name.unwrap_or(Compression::None),
-        };
-        if !compression.fits(format) {
-            return Err(Error::new(
-                Code::E0103,
-                format!(
-                    "{} files cannot be written with this compression",
-                    format.as_str()
-                ),
-            )
-            .with_hint(format!("use one of {}", Compression::words(format))));
-        }
-        if by_name.is_some_and(|named| !format.is_text() || named != compression) {
-            return Err(Error::new(
-                Code::E0103,
-                format!("the name `{asset}` and the compression contradict each other"),
-            )
-            .with_hint("leave `compression` out, or change the extension"));
-        }
+        let compression = packing(own.compression, format, asset)?;
         let delimiter = match own.delimiter.as_ref().or(config.csv.delimiter.as_ref()) {
             Some(text) => one_byte("delimiter", text)?.unwrap_or(b','),
             None if format == Format::Tsv => b'\t',
@@ -364,6 +330,46 @@ impl WriteOptions {
             (_, _) => format!("{base}.zst"),
         }
     }
+}
+
+/// How files of a format are packed. Errors: `E0103`.
+fn packing(own: Option<Compression>, format: Format, asset: &str) -> Result<Compression> {
+    let extension = (!is_folder(asset))
+        .then(|| asset.rsplit_once('.'))
+        .flatten()
+        .map(|(_, e)| e);
+    let by_name = extension.and_then(Compression::of_extension);
+    if !format.is_written() {
+        return Err(
+            Error::new(Code::E0103, format!("{} files are read only", format.as_str())).with_hint(
+                "write `format: csv`, `jsonl`, `parquet`, `avro` or `arrow`, and name the file so",
+            ),
+        );
+    }
+    let compression = match (own, format) {
+        (Some(chosen), _) => chosen,
+        (None, Format::Parquet | Format::Arrow) => Compression::Zstd,
+        (None, Format::Avro) => Compression::Deflate,
+        (None, _) => by_name.unwrap_or(Compression::None),
+    };
+    if !compression.fits(format) {
+        return Err(Error::new(
+            Code::E0103,
+            format!(
+                "{} files cannot be written with this compression",
+                format.as_str()
+            ),
+        )
+        .with_hint(format!("use one of {}", Compression::words(format))));
+    }
+    if by_name.is_some_and(|named| !format.is_text() || named != compression) {
+        return Err(Error::new(
+            Code::E0103,
+            format!("the name `{asset}` and the compression contradict each other"),
+        )
+        .with_hint("leave `compression` out, or change the extension"));
+    }
+    Ok(compression)
 }
 
 /// The text of NULL, and every text that reading takes for NULL. Errors: `E0103` when NULL could not be read back.

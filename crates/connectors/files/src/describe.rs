@@ -176,10 +176,8 @@ fn filled(looks: &[FileTask]) -> Vec<FileTask> {
         .collect()
 }
 
-/// Looks at the beginning of a file.
-type Sampler = fn(&FileTask, u64) -> Result<Sample>;
-
-fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Sampler) -> Result<TableSchema> {
+/// What the beginnings of the first files show together, and how many of them have other columns. Errors: `E0206`.
+fn samples(looks: &[FileTask], sampler: Sampler) -> Result<(Sample, usize)> {
     let share = SAMPLE / (looks.len().clamp(1, FILES) as u64);
     let mut sum = Sample {
         whole: looks.len() <= FILES,
@@ -205,6 +203,14 @@ fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Samp
         };
         first.get_or_insert(&look.entry.label);
     }
+    Ok((sum, lacking))
+}
+
+/// Looks at the beginning of a file.
+type Sampler = fn(&FileTask, u64) -> Result<Sample>;
+
+fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Sampler) -> Result<TableSchema> {
+    let (sum, lacking) = samples(looks, sampler)?;
     let known = set
         .manifest
         .as_ref()

@@ -3,6 +3,7 @@
 //! Logical types keep their meaning: decimals are exact, `timestamp-*` is an instant, `local-timestamp-*` a clock
 //! without a zone, an enum its text, a union with null a column that may be NULL. Unions of several types are refused.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -19,11 +20,14 @@ use crate::content::{Opened, contained};
 use crate::drift::{self, Seen, conform};
 use crate::read::{FileTask, house_type};
 
+/// Most types of a schema.
+const TYPES: u64 = 10_000;
 /// Most rows of a batch.
 const ROWS: u64 = 64 << 10;
 
 fn builder() -> ReaderBuilder {
-    ReaderBuilder::new().with_utf8_view(true).with_tz(Tz::Utc)
+    // Its own string views would lose which texts are NULL (arrow-avro 59); `conform` makes them.
+    ReaderBuilder::new().with_utf8_view(false).with_tz(Tz::Utc)
 }
 
 /// The columns of a file in the types of the house. Errors: `E0210`, `E0407`, `E0409`.
@@ -40,6 +44,9 @@ fn schema(blocks: &Blocks<'_>, label: &str) -> Result<SchemaRef> {
     };
     let avro: Value = serde_json::from_slice(schema_text(&blocks.header)?)
         .map_err(|_| damaged(label, "its schema is no JSON"))?;
+    if weight(&avro, &mut HashMap::new(), &mut Vec::new()).is_none_or(|types| types > TYPES) {
+        return Err(unread());
+    }
     let found = contained(label, || {
         let reader = builder().build(Cursor::new(blocks.header.as_slice()));
         reader.map(|reader| reader.schema()).map_err(|_| unread())
@@ -70,6 +77,48 @@ fn schema(blocks: &Blocks<'_>, label: &str) -> Result<SchemaRef> {
         return Err(unread());
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Types of a schema with every name replaced by what it stands for; `None` when a type is part of itself. A small schema
+/// can stand for any number of columns.
+fn weight(schema: &Value, known: &mut HashMap<String, u64>, open: &mut Vec<String>) -> Option<u64> {
+    let plain = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    match schema {
+        Value::String(name) if open.contains(&plain(name)) => None,
+        Value::String(name) => Some(known.get(&plain(name)).copied().unwrap_or(1)),
+        Value::Array(branches) => branches.iter().try_fold(1u64, |sum, branch| {
+            Some(sum.saturating_add(weight(branch, known, open)?))
+        }),
+        Value::Object(object) => {
+            let name = object.get("name").and_then(Value::as_str).map(plain);
+            open.extend(name.clone());
+            let mut sum = 1u64;
+            for key in ["items", "values", "type"] {
+                let inner = object
+                    .get(key)
+                    .filter(|inner| !inner.is_string() || key != "type" || name.is_none());
+                if let Some(inner) = inner {
+                    sum = sum.saturating_add(weight(inner, known, open)?);
+                }
+            }
+            for field in object
+                .get("fields")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                if let Some(inner) = field.get("type") {
+                    sum = sum.saturating_add(weight(inner, known, open)?);
+                }
+            }
+            if let Some(name) = name {
+                open.pop();
+                known.insert(name, sum);
+            }
+            Some(sum)
+        }
+        _ => Some(1),
+    }
 }
 
 /// The schema's text inside of a header that `Blocks` made.

@@ -30,6 +30,10 @@ pub(crate) struct FixedFile {
 /// Whether the columns and the places are the same. Errors: `E0103`, `E0405`.
 pub(crate) fn check(schema: &SchemaRef, options: &WriteOptions) -> Result<()> {
     let layout = options.fields.as_ref().ok_or_else(unknown)?;
+    if options.encoding != encoding_rs::UTF_8 {
+        return Err(Error::new(Code::E0103, "fixed columns are written as UTF-8 only")
+            .with_hint("write `encoding: utf-8` under `options` of the load"));
+    }
     let mut wrong = Vec::new();
     for field in schema.fields() {
         if !layout.places.iter().any(|place| place.name == *field.name()) {

@@ -72,7 +72,18 @@ impl<'a> Messages<'a> {
         if &magic != b"ARROW1" {
             return Err(damaged(label, "its end is missing"));
         }
-        messages.seek(8)?;
+        // The magic word is padded, by some to a whole line of the cache.
+        let mut begin = 8;
+        messages.seek(begin)?;
+        let mut word = [0; 4];
+        while begin < 8 + 128 {
+            messages.exact(&mut word)?;
+            if word != [0; 4] {
+                break;
+            }
+            begin += 4;
+        }
+        messages.seek(begin)?;
         Ok(messages)
     }
 

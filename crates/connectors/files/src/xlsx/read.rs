@@ -195,11 +195,29 @@ fn broken(label: &str, cause: &XlsxError) -> Error {
         XlsxError::Password => Error::new(Code::E0210, format!("`{label}` is locked with a password"))
             .with_hint("save it without a password"),
         // The decoder's own words may hold text of the sheet.
-        _ => Error::new(
+        other => Error::new(
             Code::E0210,
             format!("`{label}` is not a workbook that can be read"),
         )
+        .with_detail(format!("{}.", what(other)))
         .with_hint("save it again with Excel or LibreOffice, or as CSV"),
+    }
+}
+
+/// What is wrong with a workbook, without text of it.
+fn what(cause: &XlsxError) -> String {
+    match cause {
+        XlsxError::Io(_) | XlsxError::Zip(_) => "A part of it cannot be unpacked".to_owned(),
+        XlsxError::Xml(_) | XlsxError::XmlAttr(_) => "A part of it is not well-formed XML".to_owned(),
+        XlsxError::XmlEof(part) => format!("`{part}` ends too early"),
+        XlsxError::UnexpectedNode(node) => format!("`{node}` is not as it should be"),
+        XlsxError::Unexpected(why) => format!("It is not as it should be: {why}"),
+        XlsxError::FileNotFound(_) | XlsxError::RelationshipNotFound => "A part of it is missing".to_owned(),
+        XlsxError::ParseFloat(_) | XlsxError::ParseInt(_) | XlsxError::Parse(_) => {
+            "A number in it cannot be read".to_owned()
+        }
+        XlsxError::CellTAttribute(_) => "A cell is of a kind that Excel does not have".to_owned(),
+        _ => "A cell has a name that no sheet has".to_owned(),
     }
 }
 

@@ -161,12 +161,14 @@ impl Fixture for CsvFile {
 
 async fn is_a_destination(format: &'static str) {
     let report = conformance::destination(&Folder::of(format)).await;
-    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+    let green = report.assert_green();
+    assert!(green.is_ok(), "{}", green.err().unwrap_or_default());
 }
 
 async fn is_a_source(format: &'static str) {
     let report = conformance::source(&Folder::of(format)).await;
-    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+    let green = report.assert_green();
+    assert!(green.is_ok(), "{}", green.err().unwrap_or_default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ async fn elements_of_a_document_are_rows_and_their_paths_columns() {
             ("@lang", "text"),
             ("title", "text"),
             ("price", "decimal(38,2)"),
-            ("tag", "list<text>"),
+            ("tag", "text[]"),
             ("author/name", "text"),
             ("author/born", "date"),
         ]
