@@ -1,5 +1,4 @@
-//! The shared suites against real folders: every format that is written as a destination, and as sources the typed ones
-//! and a single CSV file.
+//! The shared suites against real folders: Parquet folders both ways, a single CSV file as a source.
 //!
 //! The fixture knows a folder from outside: what is a part, a record or a lock, and what is left behind.
 
@@ -177,38 +176,8 @@ async fn parquet_folder_is_a_destination() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn avro_folder_is_a_destination() {
-    is_a_destination("avro").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn arrow_folder_is_a_destination() {
-    is_a_destination("arrow").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn csv_folder_is_a_destination() {
-    is_a_destination("csv").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn json_lines_folder_is_a_destination() {
-    is_a_destination("jsonl").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn parquet_folder_is_a_source() {
     is_a_source("parquet").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn avro_folder_is_a_source() {
-    is_a_source("avro").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn arrow_folder_is_a_source() {
-    is_a_source("arrow").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
