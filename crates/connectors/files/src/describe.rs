@@ -309,7 +309,8 @@ fn merge(mut sum: Sample, next: Sample, (first, look): (&str, &FileTask)) -> Res
     let (lacking, beyond) = (names(&sum, &next), names(&next, &sum));
     // Rows of XML say themselves what they have; a path that a file does not have is a value that is missing.
     let lenient = look.lenient || look.format == Format::Xml;
-    if !lenient && !(lacking.is_empty() && beyond.is_empty()) {
+    let same = lacking.is_empty() && beyond.is_empty();
+    if !lenient && !same {
         return Err(drift::other_columns(
             (&look.entry.label, first),
             &lacking,

@@ -1,7 +1,7 @@
 //! Takes an Avro file apart: its header, and its blocks, unpacked within the budget.
 //!
-//! The blocks of a group are put together again as a small file that is not packed, which the decoder reads from
-//! memory: so a block that unpacks to anything is stopped here, and a batch is never larger than its group. Layout:
+//! Each block is made a small file of its own that is not packed, which the decoder reads from memory: so a block that
+//! unpacks to anything is stopped here, and a decoded batch is never larger than its block. Layout:
 //! "Object Container Files" of the Avro specification.
 
 use std::fs::File;
@@ -47,14 +47,15 @@ pub(crate) struct Blocks<'a> {
     number: u64,
 }
 
-/// Blocks that are decoded together.
+/// A block, made a file of its own.
 pub(crate) struct Group {
     /// A file that is not packed.
     pub(crate) bytes: Vec<u8>,
     /// Its rows.
     pub(crate) rows: u64,
     /// Memory of the bytes.
-    pub(crate) held: Reservation,
+    #[expect(dead_code, reason = "held while the block is decoded")]
+    held: Reservation,
 }
 
 impl<'a> Blocks<'a> {
@@ -196,19 +197,11 @@ impl<'a> Blocks<'a> {
         Ok(sum)
     }
 
-    /// The next blocks, of about `target` bytes. Errors: `E0210`, `E0804`, `E0805`.
-    pub(crate) fn group(&mut self, target: usize, budget: &Budget) -> Result<Option<Group>> {
+    /// The next block that has rows. Errors: `E0210`, `E0804`, `E0805`.
+    pub(crate) fn group(&mut self, budget: &Budget) -> Result<Option<Group>> {
         let who = format!("a block of `{}`", self.label);
-        let mut group = Group {
-            bytes: self.header.clone(),
-            rows: 0,
-            held: budget.reserve(&who, self.header.len() as u64)?,
-        };
         let limit = budget.row_limit().min(1 << 30);
-        while group.bytes.len() < target {
-            let Some((rows, bytes)) = self.next()? else {
-                break;
-            };
+        while let Some((rows, bytes)) = self.next()? {
             if bytes > limit {
                 return Err(self.too_large(limit));
             }
@@ -216,20 +209,26 @@ impl<'a> Blocks<'a> {
             let packed = self.take(bytes)?;
             self.check_sync()?;
             let plain = self.unpack(packed, limit)?;
-            held.resize(&who, plain.len() as u64)?;
-            if rows > 0 && plain.is_empty() {
-                return Err(damaged(self.label, "a block has rows and no bytes"));
+            if rows == 0 {
+                continue;
             }
-            group
-                .held
-                .resize(&who, (group.bytes.len() + plain.len()) as u64 + 64)?;
+            // Every row has at least one byte: the schema was looked at.
+            if rows > plain.len() as u64 {
+                return Err(damaged(self.label, "a block has more rows than bytes"));
+            }
+            held.resize(&who, (self.header.len() + plain.len()) as u64 + 64)?;
+            let mut group = Group {
+                bytes: self.header.clone(),
+                rows,
+                held,
+            };
             put_long(i64::try_from(rows).unwrap_or(i64::MAX), &mut group.bytes);
             put_long(plain.len() as i64, &mut group.bytes);
             group.bytes.extend_from_slice(&plain);
             group.bytes.extend_from_slice(&self.sync);
-            group.rows = group.rows.saturating_add(rows);
+            return Ok(Some(group));
         }
-        Ok((group.rows > 0).then_some(group))
+        Ok(None)
     }
 
     fn too_large(&self, limit: u64) -> Error {

@@ -8,6 +8,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use arrow_avro::codec::Tz;
 use arrow_avro::reader::ReaderBuilder;
 use serde_json::Value;
@@ -18,12 +19,11 @@ use synqx_sdk::lane::Sender;
 use super::blocks::{Blocks, Group, damaged};
 use crate::content::{Opened, contained};
 use crate::drift::{self, Seen, conform};
+use crate::ipc::read::send_in_pieces;
 use crate::read::{FileTask, house_type};
 
 /// Most types of a schema.
 const TYPES: u64 = 10_000;
-/// Most rows of a batch.
-const ROWS: u64 = 64 << 10;
 
 fn builder() -> ReaderBuilder {
     // Its own string views would lose which texts are NULL (arrow-avro 59); `conform` makes them.
@@ -203,50 +203,71 @@ pub(crate) fn read(task: &FileTask, opened: &Opened, sender: &Sender) -> Result<
     let target = task.budget.batch_target();
     let mut left = usize::try_from(task.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let who = format!("the rows of `{label}` being read");
+    let mut held = task.budget.reserve(&who, 0)?;
+    let (mut waiting, mut bytes): (Vec<RecordBatch>, usize) = (Vec::new(), 0);
     while left > 0 {
-        let Some(group) = blocks.group(target, &task.budget)? else {
+        let Some(group) = blocks.group(&task.budget)? else {
             break;
         };
-        let mut held = task.budget.reserve(&who, 0)?;
-        let mut rows = 0;
-        let mut reader = decoder(&group, &roots, target, label)?;
-        while left > 0 {
-            let batch = contained(label, || {
-                let next = reader.next().transpose();
-                next.map_err(|_| damaged(label, "its rows are not of its schema"))
-            })?;
-            let Some(batch) = batch else {
-                break;
-            };
-            rows += batch.num_rows() as u64;
-            held.resize(&who, batch.get_array_memory_size() as u64)?;
-            let batch = batch.slice(0, batch.num_rows().min(left));
-            left -= batch.num_rows();
-            if !sender.send(task.complete(conform(task, &batch)?)?)? {
+        // What a row takes when it is decoded, besides texts, which the block bounds.
+        held.resize(
+            &who,
+            bytes as u64 + group.rows.saturating_mul(16 * roots.len() as u64),
+        )?;
+        let batch = decode(&group, &roots, label)?;
+        let batch = conform(task, &batch.slice(0, batch.num_rows().min(left)))?;
+        left -= batch.num_rows();
+        bytes += batch.get_array_memory_size();
+        held.resize(&who, bytes as u64)?;
+        waiting.push(batch);
+        if bytes >= target {
+            (held, bytes) = (task.budget.reserve(&who, 0)?, 0);
+            if !send(task, std::mem::take(&mut waiting), sender)? {
                 return Ok(false);
             }
-        }
-        if left > 0 && rows != group.rows {
-            return Err(damaged(label, "it does not have as many rows as it says"));
         }
     }
     if left > 0 {
         opened.verify()?;
     }
-    Ok(true)
+    drop(held);
+    match waiting.is_empty() {
+        true => Ok(true),
+        false => send(task, waiting, sender),
+    }
 }
 
-type Decoder<'g> = arrow_avro::reader::Reader<Cursor<&'g [u8]>>;
+/// Sends the rows of several blocks. `false` when nobody listens any more.
+fn send(task: &FileTask, waiting: Vec<RecordBatch>, sender: &Sender) -> Result<bool> {
+    if task.file_schema.fields().is_empty() {
+        // Put together, batches without columns would have no rows.
+        for batch in &waiting {
+            if !send_in_pieces(task, batch, sender)? {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    let all = arrow::compute::concat_batches(&task.file_schema, &waiting)
+        .map_err(|cause| Error::bug("cannot put blocks together").with_cause(&cause))?;
+    drop(waiting);
+    send_in_pieces(task, &all, sender)
+}
 
-/// A decoder of the wanted columns of a group, in batches of about `target` bytes.
-fn decoder<'g>(group: &'g Group, roots: &[usize], target: usize, label: &str) -> Result<Decoder<'g>> {
-    let row = (group.bytes.len() as u64 / group.rows.max(1)).max(1);
-    let rows = (target as u64 / row).clamp(1, ROWS).min(group.rows.max(1));
+/// The rows of a block, all at once. The decoder must not be asked for more than there are: bytes behind the last row,
+/// which only a damaged file has, would keep it busy for ever (arrow-avro 59); they are not looked at.
+fn decode(group: &Group, roots: &[usize], label: &str) -> Result<RecordBatch> {
+    let rows = usize::try_from(group.rows).unwrap_or(usize::MAX);
+    let broken = || damaged(label, "its rows are not of its schema");
     contained(label, || {
-        builder()
-            .with_batch_size(rows as usize)
+        let mut reader = builder()
+            .with_batch_size(rows)
             .with_projection(roots.to_vec())
             .build(Cursor::new(group.bytes.as_slice()))
-            .map_err(|_| damaged(label, "its schema cannot be read"))
+            .map_err(|_| broken())?;
+        match reader.next() {
+            Some(Ok(batch)) if batch.num_rows() == rows => Ok(batch),
+            _ => Err(broken()),
+        }
     })
 }

@@ -98,6 +98,8 @@ struct Rows<'a> {
     skip: usize,
     /// The first cell of the next row.
     ahead: Option<(u32, u32, Cell)>,
+    /// The last cell was read: asking for another one is an error.
+    ended: bool,
     bytes: u64,
     limit: u64,
 }
@@ -133,10 +135,14 @@ impl<'a> Rows<'a> {
             });
         }
         loop {
+            if self.ended {
+                return Ok(row);
+            }
             let found = contained(self.label, || {
                 self.cells.next_cell().map_err(|cause| broken(self.label, &cause))
             })?;
             let Some(found) = found else {
+                self.ended = true;
                 return Ok(row);
             };
             let (number, column) = found.get_position();
@@ -351,6 +357,7 @@ fn with_rows<T>(
         area,
         skip: task.options.csv.skip_rows.unwrap_or(0),
         ahead: None,
+        ended: false,
         bytes: 0,
         limit: task.budget.row_limit().min(1 << 30),
     };
