@@ -235,6 +235,7 @@ impl Writing {
             path,
             why: why.to_owned(),
             lanes,
+            raw: false,
             delivery: if path == PublishPath::Fresh {
                 Delivery::ExactlyOnce
             } else {

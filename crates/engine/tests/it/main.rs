@@ -10,6 +10,7 @@ mod incremental;
 mod memory;
 mod network;
 mod new_files;
+mod relay;
 mod setting;
 mod trouble;
 mod values;
