@@ -18,7 +18,7 @@ use crate::incremental::{narrow, position};
 use crate::intent::Intent;
 use crate::open::{Connections, load_target, sources};
 use crate::rejects::labelled_schema;
-use crate::{Engine, RunOptions};
+use crate::{Engine, RunOptions, modes};
 
 /// A load of an attempt, prepared.
 pub(crate) struct PreparedLoad {
@@ -73,7 +73,7 @@ impl Prepared {
         let budget = Budget::new(options.memory);
         let mut connections = Connections::default();
         let opened = sources(engine, spec, options, &budget, &mut connections).await;
-        let targets = destinations(engine, spec, options, &budget, &mut connections).await;
+        let targets = destinations(engine, spec, &graph, options, &budget, &mut connections).await;
         let (mut opened, targets) = both(opened, targets)?;
         one_load_each(&targets).await?;
         never_its_own_source(&graph, &opened, &targets).await?;
@@ -119,6 +119,9 @@ impl Prepared {
                         raw.push((node.clone(), form));
                     }
                     load.position = position(&graph, node, &opened);
+                    load.preparation
+                        .notes
+                        .extend(modes::notes(spec, &graph, node, targets[node].1));
                     load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
                 }
@@ -345,10 +348,11 @@ pub(crate) type Reached<'a> = (Arc<dyn Connection>, &'a LoadSpec);
 /// Load node → its destination.
 pub(crate) type Targets<'a> = BTreeMap<String, Reached<'a>>;
 
-/// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0111`, `E0115`.
+/// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0115`.
 async fn destinations<'a>(
     engine: &Engine,
     spec: &'a PipelineSpec,
+    graph: &Graph,
     options: &RunOptions,
     budget: &Budget,
     connections: &mut Connections,
@@ -360,16 +364,7 @@ async fn destinations<'a>(
             continue;
         };
         let opened = async {
-            if let WriteMode::DeleteInsert | WriteMode::Scd2 | WriteMode::Mirror = load.write {
-                return Err(Error::new(
-                    Code::E0111,
-                    format!(
-                        "write mode `{}` is not available in this release",
-                        load.write.as_str()
-                    ),
-                )
-                .with_hint("use `append`, `replace` or `upsert`"));
-            }
+            modes::check(spec, graph, &node.id, load)?;
             let (name, _) = load_target(load, &node.id)?;
             let connection = connections
                 .get(engine, spec, name, Role::Destination, options, budget)
@@ -401,7 +396,7 @@ pub(crate) fn stream_key(spec: &PipelineSpec, load: &str, asset: &str) -> Stream
     }
 }
 
-fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
+pub(crate) fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
     let asset = load.asset.clone().unwrap_or_default();
     Target {
         stream: stream_key(spec, node, &asset),
@@ -409,6 +404,9 @@ fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Targe
         mode: load.write,
         schema: Arc::new(arrow::datatypes::Schema::empty()),
         key: load.key.clone(),
+        partition_by: load.partition_by.clone(),
+        scd2: load.scd2.as_deref().cloned().unwrap_or_default(),
+        mirror: load.mirror.as_deref().cloned().unwrap_or_default(),
         order_by: load.order_by.iter().map(|text| OrderBy::parse(text)).collect(),
         source_key: Vec::new(),
         policy: load.schema,

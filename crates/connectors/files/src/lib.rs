@@ -25,6 +25,7 @@ mod pack;
 mod parquet;
 mod place;
 mod read;
+mod rollback;
 mod table;
 mod track;
 mod window;

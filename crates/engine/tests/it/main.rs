@@ -8,6 +8,7 @@ mod crash;
 mod flow;
 mod incremental;
 mod memory;
+mod modes;
 mod network;
 mod new_files;
 mod relay;

@@ -227,6 +227,9 @@ impl<'a> Bench<'a> {
                 Vec::new()
             },
             order_by: Vec::new(),
+            partition_by: Vec::new(),
+            scd2: Default::default(),
+            mirror: Default::default(),
             source_key: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,

@@ -2,12 +2,18 @@
 //!
 //! `plan` decides columns and path, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
 //! `load` is the life of one load, `publish` what a commit does on each path, `swap` the replacement of a table by
-//! rename. Rows, position and fence are one transaction.
+//! rename, `slices`, `mirror` and `history` what publishes those modes, `rollback` puts a replaced version back,
+//! `sequences` lets serial columns go on where the rows end. Rows, position and fence are one transaction.
 
 mod actions;
+mod history;
 mod load;
+mod mirror;
 mod plan;
 mod publish;
+mod rollback;
+mod sequences;
+mod slices;
 mod sql;
 mod swap;
 mod ties;
@@ -17,7 +23,9 @@ pub(crate) use plan::Written;
 use async_trait::async_trait;
 use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Target};
+use synqx_sdk::{
+    Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Receipt, Target,
+};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
@@ -98,6 +106,10 @@ impl Destination for Database {
             return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
         }
         Ok(Box::new(load))
+    }
+
+    async fn rollback(&self, target: &Target) -> Result<Receipt> {
+        Box::pin(rollback::rollback(self.link(), target)).await
     }
 }
 

@@ -16,7 +16,7 @@ use crate::client::{Link, Session};
 use crate::encode::Lane;
 use crate::fit::{self, Misfit};
 use crate::mapping::{Kind, SYSTEM, native_for};
-use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
+use crate::names::{TableName, check_identifier, fnv, quote, quote_all};
 use crate::raw;
 
 /// One column that is written.
@@ -35,6 +35,8 @@ pub(crate) struct WritePlan {
     pub(crate) table: TableName,
     pub(crate) existing: Option<Relation>,
     pub(crate) columns: Vec<Written>,
+    /// How many columns arrive; the mode writes those after them itself.
+    pub(crate) arriving: usize,
     /// Rows arrive as they are to be written; nothing is decoded or converted.
     pub(crate) raw: bool,
     /// Columns of a table to be made: name and definition.
@@ -60,18 +62,32 @@ impl WritePlan {
         quote_all(self.columns.iter().map(|c| c.column.name.as_str()))
     }
 
+    /// The columns whose values arrive.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = &Written> {
+        self.columns.iter().filter(|c| c.lane.index < self.arriving)
+    }
+
+    /// The target in statements that change or count its own rows: tables that inherit from it keep theirs.
+    pub(crate) fn only(&self) -> String {
+        let partitioned = self.existing.as_ref().is_some_and(|r| r.kind == "p");
+        let only = if partitioned { "" } else { "ONLY " };
+        format!("{only}{}", self.table.sql())
+    }
+
     pub(crate) fn has_casts(&self) -> bool {
         self.columns.iter().any(|c| c.staging.is_some())
     }
 
     pub(crate) fn previous(&self) -> TableName {
-        self.table.sibling(suffixed(&self.table.name, "__previous"))
+        super::rollback::previous_of(&self.table)
     }
 }
 
 /// Makes the plan. Errors, all at once: `E0103`, `E0116`, `E0304`, `E0310`, `E0402`, `E0403`, `E0405`–`E0409`.
 pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Result<WritePlan> {
     check_request(target)?;
+    let arriving = target.schema.fields().len();
+    let target = &target.with_own_columns();
     let table = TableName::parse(&target.asset, &link.settings.schema)?;
     let existing = catalog::fetch_relation(session, &table).await?;
     let mut errors = Vec::new();
@@ -86,6 +102,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
                 )
                 .with_hint("name a table"));
             }
+            own_columns_exist(relation, target)?;
             let layout =
                 match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?;
             (layout, Vec::new(), Vec::new())
@@ -100,6 +117,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     let relayed = target
         .raw
         .as_ref()
+        .filter(|_| target.own_columns_named().next().is_none())
         .map(|form| raw::columns(target, form, session.version, &layout));
     let (raw, columns) = match relayed {
         Some(Ok(columns)) => (true, columns),
@@ -115,7 +133,11 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     }
     let primary_key = match (&existing, target.mode) {
         (Some(_), _) => Vec::new(),
-        (None, WriteMode::Upsert) => target.key.clone(),
+        (None, WriteMode::Upsert | WriteMode::Mirror) => target.key.clone(),
+        (None, WriteMode::Scd2) => {
+            let from = std::iter::once(&target.scd2.valid_from);
+            target.key.iter().chain(from).cloned().collect()
+        }
         (None, _) => target.source_key.clone(),
     };
     let mut plan = WritePlan {
@@ -129,6 +151,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         table,
         existing,
         columns,
+        arriving,
         raw,
         definitions,
         comments,
@@ -179,10 +202,18 @@ fn unwritten(target: &Target, table: &TableName, layout: &[Column]) -> Vec<Error
         .key
         .iter()
         .map(|k| (k, "key", Code::E0408))
-        .chain(order_by.map(|o| (o, "order_by", Code::E0401)));
+        .chain(order_by.map(|o| (o, "order_by", Code::E0401)))
+        .chain(
+            target
+                .partition_by
+                .iter()
+                .map(|p| (p, "partition_by", Code::E0401)),
+        )
+        .chain(target.scd2.time.iter().map(|t| (t, "scd2.time", Code::E0401)))
+        .chain(target.scd2.track.iter().map(|t| (t, "scd2.track", Code::E0401)));
     named
         .filter(|(name, ..)| !layout.iter().any(|c| c.name == **name && !c.generated))
-        .filter(|_| target.mode == WriteMode::Upsert)
+        .filter(|_| !matches!(target.mode, WriteMode::Append | WriteMode::Replace))
         .map(|(name, word, code)| {
             let label = table.label();
             Error::new(
@@ -195,26 +226,7 @@ fn unwritten(target: &Target, table: &TableName, layout: &[Column]) -> Vec<Error
 }
 
 fn check_request(target: &Target) -> Result<()> {
-    if !matches!(
-        target.mode,
-        WriteMode::Append | WriteMode::Replace | WriteMode::Upsert
-    ) {
-        return Err(Error::new(
-            Code::E0310,
-            format!(
-                "`write: {}` is not possible on PostgreSQL in this release",
-                target.mode.as_str()
-            ),
-        )
-        .with_hint("use append, replace or upsert"));
-    }
-    if let Some(key) = target.options.keys().next() {
-        return Err(Error::new(
-            Code::E0102,
-            format!("`{key}` is not an option of a PostgreSQL table"),
-        )
-        .with_hint("remove it; there are none"));
-    }
+    super::sequences::wanted(target)?;
     let fields = target.schema.fields();
     if fields.is_empty() {
         return Err(Error::new(
@@ -224,7 +236,10 @@ fn check_request(target: &Target) -> Result<()> {
         .with_hint("select at least one column"));
     }
     let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
-    let mut errors = Vec::new();
+    let mut errors = target.check_mode();
+    for own in target.own_columns() {
+        errors.extend(check_identifier(own.name(), "column").err());
+    }
     for (i, name) in names.iter().enumerate() {
         if let Err(error) = check_identifier(name, "column") {
             errors.push(error);
@@ -255,6 +270,27 @@ fn check_request(target: &Target) -> Result<()> {
         }
     }
     Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// A history or a mirror that marks needs columns of its own, which no policy leaves out. Errors: `E0310`.
+fn own_columns_exist(relation: &Relation, target: &Target) -> Result<()> {
+    let lacking: Vec<&str> = target
+        .own_columns_named()
+        .filter(|name| relation.column(name).is_none())
+        .collect();
+    let addable = target.mode == WriteMode::Mirror && target.policy != SchemaPolicy::Ignore;
+    if lacking.is_empty() || addable {
+        return Ok(());
+    }
+    let (label, word) = (relation.table.label(), target.mode.as_str());
+    Err(Error::new(
+        Code::E0310,
+        format!(
+            "table `{label}` lacks columns that `write: {word}` keeps: `{}`",
+            lacking.join("`, `")
+        ),
+    )
+    .with_hint("name the columns it has in the mode's options, add them, or load into a new table"))
 }
 
 /// Columns of a table that does not exist yet, seen through a temporary table that is rolled back.
@@ -499,7 +535,7 @@ fn absent(column: &Column, target: &Target) -> std::result::Result<String, Strin
         (true, _) if !identity && !column.has_default => {
             Err(format!("`{name}` of the target does not arrive"))
         }
-        (_, WriteMode::Upsert) => Ok(format!(
+        (_, WriteMode::Upsert | WriteMode::Mirror) => Ok(format!(
             "column `{name}` does not arrive: new rows get {filled}, other rows keep what they have"
         )),
         _ => Ok(format!("column `{name}` does not arrive: rows get {filled}")),
@@ -650,10 +686,32 @@ fn misfits(target: &Target, losses: &[String], narrow: &[String]) -> Vec<Error> 
 
 async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -> Result<()> {
     let casts = plan.has_casts();
-    if let (Some(relation), WriteMode::Upsert) = (&plan.existing, target.mode) {
+    if let Some(relation) = &plan.existing
+        && !matches!(target.mode, WriteMode::Append | WriteMode::Replace)
+    {
         plan.guarded = ties::guarded(session, relation).await?;
     }
+    if let Some(relation) = plan.existing.as_ref().filter(|_| ties::deletes(target)) {
+        let references = ties::references(session, relation).await?;
+        ties::check_references(target, &relation.table.label(), &references)?;
+        plan.deferrable = references.iter().any(|r| r.deferrable);
+    }
+    if plan.existing.is_some() {
+        super::mirror::check_scope(session, target, plan).await?;
+    }
     let (path, why): (_, String) = match (&plan.existing, target.mode) {
+        (_, WriteMode::DeleteInsert) => (
+            PublishPath::Staged,
+            "the slices that arrive are deleted and inserted again in one transaction".into(),
+        ),
+        (_, WriteMode::Mirror) => (
+            PublishPath::Staged,
+            "staged rows are compared with the target, and what is missing there is deleted, in one transaction".into(),
+        ),
+        (_, WriteMode::Scd2) => (
+            PublishPath::Staged,
+            "staged versions are compared with the history; changed ones are closed and opened in one transaction".into(),
+        ),
         (_, WriteMode::Upsert) => (
             PublishPath::Staged,
             "an upsert compares staged rows with the target in one statement".into(),
@@ -679,9 +737,6 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
             "one lane: rows, position and fence are one transaction on the target".into(),
         ),
         (Some(relation), _) => {
-            let references = ties::references(session, relation).await?;
-            ties::check_references(target, &relation.table.label(), &references)?;
-            plan.deferrable = references.iter().any(|r| r.deferrable);
             let mut ties = ties::ties(session, relation).await?;
             if target.replace.truncate {
                 ties.push("`truncate` was asked for".into());
@@ -727,6 +782,9 @@ fn lock_taken(path: PublishPath, target: &Target, plan: &WritePlan) -> Option<&'
         ),
         (PublishPath::Staged, WriteMode::Replace, Some(_)) => {
             Some("SHARE ROW EXCLUSIVE while rows are replaced: reading goes on, writing waits")
+        }
+        (PublishPath::Staged, WriteMode::DeleteInsert | WriteMode::Mirror | WriteMode::Scd2, Some(_)) => {
+            Some("SHARE ROW EXCLUSIVE while rows are published: reading goes on, writing waits")
         }
         (PublishPath::Staged, WriteMode::Upsert, Some(_)) if !plan.indexed => Some(
             "SHARE ROW EXCLUSIVE during the upsert, because no unique index matches the key: reading goes on, writing waits",

@@ -3,6 +3,7 @@
 //! Rows in staging are called `s`, the target `t`. Columns that the server must convert are cast on the way out of
 //! staging, so keys are compared, and duplicates found, in the target's own types.
 
+use synqx_model::spec::WriteMode;
 use synqx_sdk::{OrderBy, Target};
 
 use super::plan::WritePlan;
@@ -32,11 +33,8 @@ pub(crate) fn update_record(table: &TableName) -> String {
 }
 
 pub(crate) fn copy_in(table: &TableName, plan: &WritePlan) -> String {
-    format!(
-        "COPY {} ({}) FROM STDIN (FORMAT binary)",
-        table.sql(),
-        plan.column_list()
-    )
+    let columns = quote_all(plan.arrived().map(|c| c.column.name.as_str()));
+    format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", table.sql())
 }
 
 /// The table a run fills: like the one it replaces, as it will be created, or bare columns for staging.
@@ -98,7 +96,7 @@ pub(crate) fn dress_target(plan: &WritePlan) -> Vec<String> {
 }
 
 /// Staged rows in the target's types.
-fn staged(plan: &WritePlan, staging: &TableName) -> String {
+pub(super) fn staged(plan: &WritePlan, staging: &TableName) -> String {
     let columns: Vec<String> = plan
         .columns
         .iter()
@@ -114,7 +112,7 @@ fn staged(plan: &WritePlan, staging: &TableName) -> String {
     format!("(SELECT {} FROM {})", columns.join(", "), staging.sql())
 }
 
-fn overriding(plan: &WritePlan) -> &'static str {
+pub(super) fn overriding(plan: &WritePlan) -> &'static str {
     if plan.columns.iter().any(|c| c.column.identity == "a") {
         " OVERRIDING SYSTEM VALUE"
     } else {
@@ -224,6 +222,10 @@ fn values<'a>(plan: &'a WritePlan, target: &'a Target) -> impl Iterator<Item = &
 /// without an order, or where there is nothing stored yet.
 fn older(plan: &WritePlan, target: &Target, incoming: &str, stored: &str) -> Option<String> {
     plan.existing.as_ref()?;
+    if target.mode == WriteMode::Mirror {
+        // What the source says now is right; the order only chooses among rows of one load.
+        return None;
+    }
     let mut cases = Vec::new();
     let mut equal = Vec::new();
     for order in &target.order_by {
@@ -240,7 +242,7 @@ fn older(plan: &WritePlan, target: &Target, incoming: &str, stored: &str) -> Opt
     (!cases.is_empty()).then(|| format!("({})", cases.join(" OR ")))
 }
 
-fn same_key(target: &Target, left: &str, right: &str) -> String {
+pub(super) fn same_key(target: &Target, left: &str, right: &str) -> String {
     let pairs = target
         .key
         .iter()
@@ -253,7 +255,7 @@ fn changes<'a>(plan: &'a WritePlan, target: &'a Target) -> Vec<&'a Column> {
     values(plan, target).filter(|c| c.identity != "a").collect()
 }
 
-fn any_differs(changes: &[&Column], left: &str, right: &str) -> String {
+pub(super) fn any_differs(changes: &[&Column], left: &str, right: &str) -> String {
     let parts: Vec<String> = changes.iter().map(|c| differs(c, left, right)).collect();
     if parts.is_empty() {
         "false".to_owned()
@@ -268,7 +270,7 @@ pub(crate) fn count_beaten(plan: &WritePlan, staging: &TableName, target: &Targe
     Some(format!(
         "SELECT count(*) FROM {} AS s WHERE EXISTS (SELECT FROM {} AS t WHERE {} AND {older})",
         winners(plan, staging, target),
-        plan.table.sql(),
+        plan.only(),
         same_key(target, "t", "s")
     ))
 }
@@ -282,7 +284,7 @@ pub(crate) fn foresee(plan: &WritePlan, staging: &TableName, target: &Target) ->
          (SELECT bool_or({}) AS differs, bool_or({older}) AS beaten FROM {} AS s JOIN {} AS t ON {} GROUP BY {}) AS k",
         any_differs(&changes(plan, target), "t", "s"),
         winners(plan, staging, target),
-        plan.table.sql(),
+        plan.only(),
         same_key(target, "t", "s"),
         keys.join(", ")
     )
@@ -322,7 +324,7 @@ pub(crate) fn update_then_insert(
     staging: &TableName,
     target: &Target,
 ) -> (Option<String>, String) {
-    let table = plan.table.sql();
+    let (table, only) = (plan.table.sql(), plan.only());
     let join = same_key(target, "t", "s");
     let changes = changes(plan, target);
     let rows = winners(plan, staging, target);
@@ -336,18 +338,18 @@ pub(crate) fn update_then_insert(
         // Several stored rows may have one key: the newest of them speaks for all.
         let newest = older(plan, target, "s", "n").map_or_else(String::new, |older| {
             let join = same_key(target, "n", "s");
-            format!(" AND NOT EXISTS (SELECT FROM {table} AS n WHERE {join} AND {older})")
+            format!(" AND NOT EXISTS (SELECT FROM {only} AS n WHERE {join} AND {older})")
         });
         let returned: Vec<String> = target.key.iter().map(|k| format!("s.{}", quote(k))).collect();
         let returned = returned.join(", ");
         format!(
-            "WITH u AS (UPDATE {table} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}){newest} RETURNING {returned}) \
+            "WITH u AS (UPDATE {only} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}){newest} RETURNING {returned}) \
              SELECT count(*) FROM (SELECT DISTINCT * FROM u) AS d"
         )
     });
     let columns = plan.column_list();
     let insert = format!(
-        "INSERT INTO {table} ({columns}){} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {join})",
+        "INSERT INTO {table} ({columns}){} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {only} AS t WHERE {join})",
         overriding(plan)
     );
     (update, insert)

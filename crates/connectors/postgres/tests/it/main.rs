@@ -12,6 +12,7 @@
 
 mod conformance;
 mod database;
+mod deleting;
 mod facts;
 mod guarding;
 mod pool;
