@@ -17,6 +17,7 @@ use synqx_sdk::{Committed, Connection, Literal, cursor};
 
 use crate::RunOptions;
 use crate::intent::Intent;
+use crate::new_files;
 use crate::prepare::{Reached, Targets, stream_key, upstream};
 
 /// What a run reads of one extract, in the stored form of its cursor.
@@ -67,11 +68,15 @@ pub(crate) async fn narrow(
                 }
             }
             let known = intent.and_then(|intent| Some((intent.run, intent.intervals()?.remove(&node.id)?)));
-            one.range(source, options, known, &mut stored).await
+            if extract.cursor.is_none() {
+                return one.new_files(source, options, known, &mut stored).await;
+            }
+            let (range, interval) = one.range(source, options, known, &mut stored).await?;
+            source.range = Some(range);
+            Ok(interval)
         };
         match read.await {
-            Ok((range, interval)) => {
-                source.range = Some(range);
+            Ok(interval) => {
                 intervals.insert(node.id.clone(), interval);
             }
             Err(error) => errors.push(error.at_node(&node.id)),
@@ -102,13 +107,13 @@ async fn committed(
 }
 
 /// One incremental extract and the loads its rows reach.
-struct One<'a> {
-    node: &'a str,
+pub(crate) struct One<'a> {
+    pub(crate) node: &'a str,
     extract: &'a Extract,
     column: &'a str,
-    loads: Vec<(&'a str, &'a Reached<'a>)>,
+    pub(crate) loads: Vec<(&'a str, &'a Reached<'a>)>,
     /// Every load can take a row twice.
-    idempotent: bool,
+    pub(crate) idempotent: bool,
 }
 
 impl<'a> One<'a> {
@@ -119,24 +124,25 @@ impl<'a> One<'a> {
         graph: &Graph,
         targets: &'a Targets<'_>,
     ) -> Result<Self> {
-        let column = extract.cursor.as_deref().ok_or_else(|| {
-            Error::new(Code::E0103, "an incremental extract needs a `cursor`")
-                .with_hint("name a column that only grows: `cursor: updated_at`")
-        })?;
-        let data_type = cursor::column_type(&source.table.schema, column)?;
         let reached = targets
             .iter()
             .filter(|(load, _)| upstream(graph, load).iter().any(|extract| extract == node));
         let loads: Vec<_> = reached.map(|(load, target)| (load.as_str(), target)).collect();
         let modes = || loads.iter().map(|(_, (_, load))| load.write);
         let idempotent = modes().all(|mode| mode == WriteMode::Upsert);
+        let Some(column) = extract.cursor.as_deref() else {
+            new_files::check(extract, &modes().collect::<Vec<_>>())?;
+            return Ok(One {
+                node,
+                extract,
+                column: new_files::COLUMN,
+                loads,
+                idempotent,
+            });
+        };
+        let data_type = cursor::column_type(&source.table.schema, column)?;
         if modes().any(|mode| mode == WriteMode::Replace) {
-            return Err(Error::new(
-                Code::E0103,
-                "an incremental extract cannot feed a load with `write: replace`",
-            )
-            .with_detail("The rows of earlier runs would be removed.")
-            .with_hint("use `append` or `upsert`, or `sync: full`"));
+            return Err(replaces());
         }
         if extract.lookback.is_some() && !idempotent {
             return Err(Error::new(Code::E0103, "`lookback` reads rows again")
@@ -199,7 +205,7 @@ impl<'a> One<'a> {
 
     /// Whether the interval of an interrupted run still holds. A reset begins anew as long as no load has committed it.
     /// Errors: `E0501` when others went on in between.
-    fn may_resume(
+    pub(crate) fn may_resume(
         &self,
         run: RunId,
         interval: &Interval,
@@ -280,7 +286,7 @@ impl<'a> One<'a> {
     }
 
     /// Where the loads are, when they agree. Errors: `E0502`.
-    fn stored_position(
+    pub(crate) fn stored_position(
         &self,
         source: &OpenSource,
         options: &RunOptions,
@@ -351,6 +357,16 @@ impl<'a> One<'a> {
     }
 }
 
+/// The error for a load that would remove what earlier runs have loaded.
+pub(crate) fn replaces() -> Error {
+    Error::new(
+        Code::E0103,
+        "an incremental extract cannot feed a load with `write: replace`",
+    )
+    .with_detail("The rows of earlier runs would be removed.")
+    .with_hint("use `append` or `upsert`, or `sync: full`")
+}
+
 /// What a load's rows will have been read from.
 pub(crate) fn position(graph: &Graph, node: &str, opened: &BTreeMap<String, OpenSource>) -> Position {
     let mut position = Position::default();
@@ -370,9 +386,14 @@ pub(crate) fn position(graph: &Graph, node: &str, opened: &BTreeMap<String, Open
                 value: cursor::render(range.to.as_ref()?),
             })
         });
+        let files = new_files::range(&source.dataset).map(|range| Cursor {
+            column: new_files::COLUMN.to_owned(),
+            data_type: new_files::TYPE.to_owned(),
+            value: range.to,
+        });
         let read = SourcePosition {
             source: source.table.identity.clone(),
-            cursor: value,
+            cursor: value.or(files),
         };
         position.0.insert(extract, read);
     }

@@ -12,6 +12,7 @@ mod flow;
 mod incremental;
 mod intent;
 mod modes;
+mod new_files;
 mod open;
 mod prepare;
 mod progress;

@@ -128,6 +128,12 @@ async fn describe(extract: &Extract, connection: Arc<dyn Connection>, name: &str
         )
         .with_hint("add `sync: incremental`, or leave them out"));
     }
+    if extract.options.contains_key(synqx_sdk::FILES) {
+        return Err(
+            Error::new(Code::E0102, format!("unknown option `{}`", synqx_sdk::FILES))
+                .with_hint("leave it out: SynqX keeps it itself"),
+        );
+    }
     if connection.source().is_none() {
         return Err(
             Error::new(Code::E0115, format!("connection `{name}` cannot be read"))

@@ -76,6 +76,7 @@ impl Prepared {
         let targets = destinations(engine, spec, &graph, options, &budget, &mut connections).await;
         let (mut opened, targets) = both(opened, targets)?;
         one_load_each(&targets).await?;
+        never_its_own_source(&graph, &opened, &targets).await?;
         let stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
         let run = intent.map(|intent| intent.run);
         let plan_options = PlanOptions {
@@ -87,7 +88,7 @@ impl Prepared {
             spool: read_first(&graph, &opened, &targets).await?,
         };
         let mut plan = compile(spec, &graph, &opened, &plan_options).await?;
-        if plan.has_limit() && opened.values().any(|source| source.range.is_some()) {
+        if plan.has_limit() && opened.values().any(is_incremental) {
             return Err(limited());
         }
         let mut errors = Vec::new();
@@ -146,6 +147,46 @@ impl Prepared {
             }),
         }
     }
+}
+
+fn is_incremental(source: &OpenSource) -> bool {
+    source.range.is_some() || crate::new_files::range(&source.dataset).is_some()
+}
+
+/// What a load leaves where its own extract looks would be read by the next run, and doubled. Errors: `E0103`.
+async fn never_its_own_source(
+    graph: &Graph,
+    opened: &BTreeMap<String, OpenSource>,
+    targets: &Targets<'_>,
+) -> Result<()> {
+    let mut errors = Vec::new();
+    for (node, (connection, load)) in targets {
+        let asset = load.asset.as_deref().unwrap_or_default();
+        let Some(place) = connection.destination().and_then(|d| d.location(asset)) else {
+            continue;
+        };
+        let replaces = load.write == WriteMode::Replace;
+        for extract in upstream(graph, node) {
+            let Some((open, source)) = opened
+                .get(&extract)
+                .and_then(|o| Some((o, o.connection.source()?)))
+            else {
+                continue;
+            };
+            if source.finds(&open.dataset, &place, replaces).await? {
+                let error = Error::new(
+                    Code::E0103,
+                    format!("the load writes `{asset}` where the extract `{extract}` reads"),
+                )
+                .with_detail("The next run would read its rows as well.")
+                .with_hint(
+                    "write to another folder, or under a name that the extract's pattern does not match",
+                );
+                errors.push(error.at_node(node));
+            }
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
 }
 
 /// The position moves past every row of the interval, also those a limit leaves out.

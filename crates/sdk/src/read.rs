@@ -3,13 +3,14 @@
 //! `plan` contacts the catalog only and says what it took over; `open` takes the snapshot that all partitions of
 //! one read share and holds it until the reader is dropped. Every row is in exactly one partition.
 
+use std::path::Path;
 use std::pin::Pin;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use synqx_model::spec::PartitionBy;
 use synqx_model::{Error, Result};
@@ -99,6 +100,29 @@ pub struct HighWater {
     pub notes: Vec<String>,
 }
 
+/// The option of a dataset that holds its [`FileRange`]: the engine sets it, no document may.
+pub const FILES: &str = "synqx.files";
+
+/// The files that an incremental read without a cursor column takes. Marks are made by [`Source::new_files`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRange {
+    /// The files that were read before; none were when there is none.
+    pub from: Option<String>,
+    /// The files there were when the read began.
+    pub to: String,
+}
+
+/// The files of an asset, against a mark.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewFiles {
+    /// Marks all files there are now.
+    pub mark: String,
+    /// Files that the earlier mark does not have.
+    pub new: u64,
+    /// Files that have changed since the earlier mark and are to be read again, by name.
+    pub again: Vec<String>,
+}
+
 /// One part of a read. What `spec` means is the connector's own business.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
@@ -125,6 +149,18 @@ pub trait Source: Send + Sync {
         after: Option<&Literal>,
     ) -> Result<HighWater> {
         crate::cursor::by_reading(self, dataset, table, column, after).await
+    }
+
+    /// The files of a dataset against a mark that it made before; `None` for sources that are not made of files.
+    /// Errors: `E0502` when a file that was read before has changed and the document does not say what then; `E02xx`.
+    async fn new_files(&self, _dataset: &Dataset, _after: Option<&str>) -> Result<Option<NewFiles>> {
+        Ok(None)
+    }
+
+    /// Whether reading a dataset would find what a load leaves at a place (`Destination::location`). `replaces`: the
+    /// load replaces what is there, so a dataset that is that very place is no matter. Errors: `E0103`.
+    async fn finds(&self, _dataset: &Dataset, _place: &Path, _replaces: bool) -> Result<bool> {
+        Ok(false)
     }
 
     /// Plans a scan; reads the catalog, never rows. Errors: `E02xx`, `E04xx`.

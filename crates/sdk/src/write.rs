@@ -176,6 +176,11 @@ pub trait Destination: Send + Sync {
     /// `E0301`, `E0302`, `E0503`.
     async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>>;
 
+    /// Where an asset lies among the files of this machine, for destinations that are files.
+    fn location(&self, _asset: &str) -> Option<std::path::PathBuf> {
+        None
+    }
+
     /// Looks at the target and decides. With `dry` nothing is changed; without, what must exist before rows can
     /// flow is made (idempotent). Errors, all at once: `E0304`, `E0310`, `E0403`, `E0405`, `E0408`, `E03xx`.
     async fn prepare(&self, target: &Target, dry: bool) -> Result<Preparation>;

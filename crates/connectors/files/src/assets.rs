@@ -141,6 +141,28 @@ fn not_found(root: &Path, asset: &str) -> Error {
     error.with_hint(did_you_mean(asset, names.iter().map(String::as_str)))
 }
 
+/// Whether reading an asset would find what a load leaves at a place. `replaces`: the place itself may be the asset.
+/// Errors: `E0103`.
+pub(crate) fn finds(root: &Path, asset: &str, target: &Path, replaces: bool) -> Result<bool> {
+    let path = canonical(&place(root, asset));
+    let aside = |label: &str| label.split('/').any(is_aside);
+    if path == *target {
+        return Ok(!replaces);
+    }
+    let is_pattern = asset.contains(['*', '?', '[', '{']) && !path.exists();
+    if !is_pattern {
+        return Ok(target.starts_with(&path) && !aside(&below(target, &path)));
+    }
+    let root = canonical(root);
+    if !target.starts_with(&root) || aside(&below(target, &root)) {
+        return Ok(false);
+    }
+    let (matcher, label) = (matcher(asset)?, below(target, &root));
+    // A file, or the parts of a folder.
+    let parts = Format::ALL.map(|format| format!("{label}/part-0-000-00000.{}", format.extension()));
+    Ok(matcher.is_match(&label) || parts.iter().any(|part| matcher.is_match(part)))
+}
+
 /// Whether a name is no data: hidden, or set aside with `_`.
 fn is_aside(name: &str) -> bool {
     name.starts_with('.') || name.starts_with('_')

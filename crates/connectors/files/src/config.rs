@@ -4,11 +4,16 @@
 //! what a file itself says (its header, its schema) is found out elsewhere.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{OrderedMap, decode_map};
 use synqx_model::{ByteSize, Code, Error, Result};
+use synqx_sdk::FileRange;
+
+use crate::fixed::layout::{Layout, Place};
+use crate::format::unknown_format;
+pub use crate::format::{Compression, Format};
 
 /// A folder of files, or one file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -22,100 +27,6 @@ pub struct Config {
     /// How CSV files of this connection are written down. Each extract or load may say otherwise under `options`.
     #[serde(default)]
     pub csv: CsvOptions,
-}
-
-/// A file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Comma separated values.
-    Csv,
-    /// Tab separated values.
-    Tsv,
-    /// One JSON object per line.
-    Jsonl,
-    /// An array of JSON objects, or objects one after another.
-    Json,
-    /// Apache Parquet.
-    Parquet,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: [Format; 5] = [
-        Format::Csv,
-        Format::Tsv,
-        Format::Jsonl,
-        Format::Json,
-        Format::Parquet,
-    ];
-
-    /// The word, which is also the extension of files written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::Tsv => "tsv",
-            Format::Jsonl => "jsonl",
-            Format::Json => "json",
-            Format::Parquet => "parquet",
-        }
-    }
-
-    /// The format an extension stands for.
-    pub fn of_extension(extension: &str) -> Option<Format> {
-        Some(match extension.to_ascii_lowercase().as_str() {
-            "csv" => Format::Csv,
-            "tsv" | "tab" => Format::Tsv,
-            "jsonl" | "ndjson" => Format::Jsonl,
-            "json" => Format::Json,
-            "parquet" | "pq" => Format::Parquet,
-            _ => return None,
-        })
-    }
-
-    /// The format a file name says, below an extension of compression: `flights.csv.gz` is CSV.
-    pub fn of_name(name: &str) -> Option<Format> {
-        let base = name.rsplit('/').next().unwrap_or(name);
-        let (stem, extension) = base.rsplit_once('.')?;
-        match Compression::of_extension(extension) {
-            Some(_) => stem
-                .rsplit_once('.')
-                .and_then(|(_, inner)| Format::of_extension(inner)),
-            None => Format::of_extension(extension),
-        }
-    }
-
-    /// Whether it is delimited text.
-    pub fn is_delimited(self) -> bool {
-        matches!(self, Format::Csv | Format::Tsv)
-    }
-}
-
-/// How bytes are packed on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip (text formats).
-    Gzip,
-    /// Zstandard.
-    Zstd,
-    /// Snappy (Parquet).
-    Snappy,
-    /// LZ4 (Parquet).
-    Lz4,
-}
-
-impl Compression {
-    /// The compression an extension stands for, on writing.
-    pub fn of_extension(extension: &str) -> Option<Compression> {
-        match extension.to_ascii_lowercase().as_str() {
-            "gz" | "gzip" => Some(Compression::Gzip),
-            "zst" | "zstd" => Some(Compression::Zstd),
-            _ => None,
-        }
-    }
 }
 
 /// How a CSV file is written down.
@@ -164,6 +75,57 @@ struct ExtractOptions {
     #[serde(default)]
     columns: OrderedMap<String>,
     infer_rows: Option<u64>,
+    schema_drift: Option<Drift>,
+    rewritten: Option<Rewritten>,
+    sheet: Option<Sheet>,
+    range: Option<String>,
+    record: Option<String>,
+    fields: Option<Vec<Place>>,
+    #[serde(default)]
+    short_lines: ShortLines,
+    #[serde(rename = "synqx.files")]
+    files: Option<FileRange>,
+}
+
+/// What happens when the files of one read do not have the same columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Drift {
+    /// The read is refused.
+    #[default]
+    Fail,
+    /// The columns of all files; what a file lacks is NULL, types are widened where nothing is lost.
+    Union,
+}
+
+/// What happens when a file that an incremental read has read before is not the same any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rewritten {
+    /// The read is refused.
+    #[default]
+    Fail,
+    /// The whole file is read again; the load must be able to take rows twice.
+    Reread,
+}
+
+/// A sheet of a workbook: its name, or its number from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Sheet {
+    Number(usize),
+    Name(String),
+}
+
+/// What a line of fixed columns means that ends before its last column does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ShortLines {
+    /// It is damaged.
+    #[default]
+    Fail,
+    /// Blanks at its end were cut off.
+    Pad,
 }
 
 /// How files are to be read, checked.
@@ -177,6 +139,22 @@ pub(crate) struct ReadOptions {
     pub(crate) columns: Vec<(String, arrow::datatypes::DataType)>,
     /// Rows to look at when types are inferred.
     pub(crate) infer_rows: Option<u64>,
+    /// What happens when files have other columns than others.
+    pub(crate) drift: Drift,
+    /// What happens when a file that was read before has changed.
+    pub(crate) rewritten: Rewritten,
+    /// The sheet of a workbook; the first one when the document does not say.
+    pub(crate) sheet: Option<Sheet>,
+    /// The cells of a sheet, such as `B3:F100`.
+    pub(crate) range: Option<String>,
+    /// The path of the elements of an XML document that are rows.
+    pub(crate) record: Option<String>,
+    /// Where the columns of a line are.
+    pub(crate) fields: Option<Layout>,
+    /// What lines that are too short mean.
+    pub(crate) short_lines: ShortLines,
+    /// The files of an incremental read, as the engine says.
+    pub(crate) files: Option<FileRange>,
 }
 
 impl ReadOptions {
@@ -210,14 +188,15 @@ impl ReadOptions {
             csv,
             columns,
             infer_rows: own.infer_rows,
+            drift: own.schema_drift.unwrap_or_default(),
+            rewritten: own.rewritten.unwrap_or_default(),
+            sheet: own.sheet,
+            range: own.range,
+            record: own.record,
+            fields: own.fields.map(Layout::new).transpose()?,
+            short_lines: own.short_lines,
+            files: own.files,
         })
-    }
-
-    /// The format of a file. Errors: `E0103` when neither options nor name say.
-    pub(crate) fn format_of(&self, name: &str) -> Result<Format> {
-        self.format
-            .or_else(|| Format::of_name(name))
-            .ok_or_else(|| unknown_format(name))
     }
 
     /// The declared type of a column.
@@ -229,17 +208,6 @@ impl ReadOptions {
     }
 }
 
-/// The error for a name that does not say its format.
-pub(crate) fn unknown_format(name: &str) -> Error {
-    let words: Vec<_> = Format::ALL.iter().map(|f| f.as_str()).collect();
-    Error::new(
-        Code::E0103,
-        format!("the name `{name}` does not say which format the file has"),
-    )
-    .with_detail(format!("The known formats are {}.", words.join(", ")))
-    .with_hint("name it under `options: { format: csv }`")
-}
-
 /// Options of a load.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,11 +215,19 @@ struct LoadOptions {
     format: Option<Format>,
     compression: Option<Compression>,
     delimiter: Option<String>,
+    quote: Option<String>,
+    escape: Option<String>,
+    encoding: Option<String>,
     header: Option<bool>,
     nulls: Option<String>,
+    fields: Option<Vec<Place>>,
     row_group_bytes: Option<ByteSize>,
     part_bytes: Option<ByteSize>,
 }
+
+/// Size at which a folder gets another part, when the document does not say: between the 100 and 250 MB that
+/// warehouses and query engines like.
+const PART: u64 = 192 << 20;
 
 /// How files are to be written, checked.
 #[derive(Debug, Clone)]
@@ -262,6 +238,14 @@ pub(crate) struct WriteOptions {
     pub(crate) compression: Compression,
     /// The byte between cells.
     pub(crate) delimiter: u8,
+    /// The byte around cells; none when cells never have quotes.
+    pub(crate) quote: Option<u8>,
+    /// The byte before a quote inside quotes; none when quotes are doubled.
+    pub(crate) escape: Option<u8>,
+    /// The encoding of text.
+    pub(crate) encoding: &'static encoding_rs::Encoding,
+    /// Where the columns of a line are, for `fixed`.
+    pub(crate) fields: Option<Layout>,
     /// Whether CSV begins with the column names.
     pub(crate) header: bool,
     /// The text of NULL in CSV.
@@ -287,78 +271,112 @@ impl WriteOptions {
             None if folder => Format::Parquet,
             None => return Err(unknown_format(asset)),
         };
-        let extension = (!folder)
-            .then(|| asset.rsplit_once('.'))
-            .flatten()
-            .map(|(_, e)| e);
-        let by_name = extension.and_then(Compression::of_extension);
-        let compression = match (own.compression, format) {
-            (Some(chosen), _) => chosen,
-            (None, Format::Parquet) => Compression::Zstd,
-            (None, _) => by_name.unwrap_or(Compression::None),
-        };
-        let possible = match format {
-            Format::Parquet => compression != Compression::Gzip,
-            _ => matches!(
-                compression,
-                Compression::None | Compression::Gzip | Compression::Zstd
-            ),
-        };
-        if !possible {
-            return Err(Error::new(
-                Code::E0103,
-                format!(
-                    "{} files cannot be written with this compression",
-                    format.as_str()
-                ),
-            )
-            .with_hint(
-                "text formats take `none`, `gzip`, `zstd`; Parquet takes `zstd`, `snappy`, `lz4`, `none`",
-            ));
-        }
-        if format != Format::Parquet && by_name.is_some_and(|named| named != compression) {
-            return Err(Error::new(
-                Code::E0103,
-                format!("the name `{asset}` and `compression` contradict each other"),
-            )
-            .with_hint("leave `compression` out, or change the extension"));
-        }
+        let compression = packing(own.compression, format, asset)?;
         let delimiter = match own.delimiter.as_ref().or(config.csv.delimiter.as_ref()) {
             Some(text) => one_byte("delimiter", text)?.unwrap_or(b','),
             None if format == Format::Tsv => b'\t',
             None => b',',
         };
-        let (null, markers) = null_markers(own.nulls, config, (format, delimiter))?;
+        let byte =
+            |key: &str, own: &Option<String>, base: &Option<String>| match own.as_ref().or(base.as_ref()) {
+                Some(text) => one_byte(key, text).map(Some),
+                None => Ok(None),
+            };
+        let quote = byte("quote", &own.quote, &config.csv.quote)?.unwrap_or(Some(b'"'));
+        let escape = byte("escape", &own.escape, &config.csv.escape)?.flatten();
+        if quote == Some(delimiter) || (escape.is_some() && escape == Some(delimiter)) {
+            return Err(Error::new(
+                Code::E0103,
+                "`delimiter` is the same character as `quote` or `escape`",
+            )
+            .with_hint("choose another `delimiter`, such as `\";\"`"));
+        }
+        if format.is_text() && config.csv.skip_rows.is_some_and(|rows| rows > 0) {
+            return Err(Error::new(
+                Code::E0103,
+                "`skip_rows` of the connection would leave out the first lines of what is written",
+            )
+            .with_hint("write through a connection of its own, without `skip_rows`"));
+        }
+        let label = own.encoding.as_ref().or(config.csv.encoding.as_ref());
+        let encoding = label.map_or(Ok(encoding_rs::UTF_8), |label| encoding(label))?;
+        let fields = own.fields.map(Layout::new).transpose()?;
+        let (null, markers) = null_markers(own.nulls, config, (format, delimiter, quote))?;
         let comment = config.csv.comment.as_deref();
         Ok(WriteOptions {
             format,
             compression,
             delimiter,
+            quote,
+            escape: escape.filter(|escape| Some(*escape) != quote),
+            encoding,
+            fields,
             header: own.header.or(config.csv.header).unwrap_or(true),
             null,
             markers,
             comment: comment.map_or(Ok(None), |text| one_byte("comment", text))?,
             row_group_bytes: own.row_group_bytes.map(|b| b.0),
-            part_bytes: own.part_bytes.map_or(256 << 20, |b| b.0.max(1)),
+            part_bytes: own.part_bytes.map_or(PART, |b| b.0.max(1)),
         })
     }
 
     /// The extension of parts, such as `csv.gz`.
     pub(crate) fn extension(&self) -> String {
-        let base = self.format.as_str();
+        let base = self.format.extension();
         match (self.format, self.compression) {
-            (Format::Parquet, _) | (_, Compression::None) => base.to_owned(),
+            (format, _) if !format.is_text() => base.to_owned(),
+            (_, Compression::None) => base.to_owned(),
             (_, Compression::Gzip) => format!("{base}.gz"),
             (_, _) => format!("{base}.zst"),
         }
     }
 }
 
+/// How files of a format are packed. Errors: `E0103`.
+fn packing(own: Option<Compression>, format: Format, asset: &str) -> Result<Compression> {
+    let extension = (!is_folder(asset))
+        .then(|| asset.rsplit_once('.'))
+        .flatten()
+        .map(|(_, e)| e);
+    let by_name = extension.and_then(Compression::of_extension);
+    if !format.is_written() {
+        return Err(
+            Error::new(Code::E0103, format!("{} files are read only", format.as_str())).with_hint(
+                "write `format: csv`, `jsonl`, `parquet`, `avro` or `arrow`, and name the file so",
+            ),
+        );
+    }
+    let compression = match (own, format) {
+        (Some(chosen), _) => chosen,
+        (None, Format::Parquet | Format::Arrow) => Compression::Zstd,
+        (None, Format::Avro) => Compression::Deflate,
+        (None, _) => by_name.unwrap_or(Compression::None),
+    };
+    if !compression.fits(format) {
+        return Err(Error::new(
+            Code::E0103,
+            format!(
+                "{} files cannot be written with this compression",
+                format.as_str()
+            ),
+        )
+        .with_hint(format!("use one of {}", Compression::words(format))));
+    }
+    if by_name.is_some_and(|named| !format.is_text() || named != compression) {
+        return Err(Error::new(
+            Code::E0103,
+            format!("the name `{asset}` and the compression contradict each other"),
+        )
+        .with_hint("leave `compression` out, or change the extension"));
+    }
+    Ok(compression)
+}
+
 /// The text of NULL, and every text that reading takes for NULL. Errors: `E0103` when NULL could not be read back.
 fn null_markers(
     own: Option<String>,
     config: &Config,
-    (format, delimiter): (Format, u8),
+    (format, delimiter, quote): (Format, u8, Option<u8>),
 ) -> Result<(String, Vec<String>)> {
     let mut markers = config.csv.nulls.clone().unwrap_or_else(|| vec![String::new()]);
     let Some(null) = own.or_else(|| markers.first().cloned()) else {
@@ -371,7 +389,7 @@ fn null_markers(
             .with_hint("write `nulls: \"NA\"` under `options` of the load")),
         };
     };
-    let breaks = |byte: u8| byte == delimiter || matches!(byte, b'"' | b'\n' | b'\r');
+    let breaks = |byte: u8| byte == delimiter || Some(byte) == quote || matches!(byte, b'\n' | b'\r');
     if format.is_delimited() && null.bytes().any(breaks) {
         return Err(Error::new(
             Code::E0103,
@@ -427,10 +445,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_format_and_whether_it_is_a_folder() {
-        assert_eq!(Format::of_name("a/flights.CSV.gz"), Some(Format::Csv));
-        assert_eq!(Format::of_name("x.ndjson"), Some(Format::Jsonl));
-        assert_eq!(Format::of_name("flights"), None);
+    fn names_say_whether_it_is_a_folder() {
         assert!(is_folder("out/") && is_folder("out") && is_folder("a.b/out") && !is_folder("out.parquet"));
     }
 

@@ -136,6 +136,81 @@ fn packing(head: &[u8]) -> Packing {
     }
 }
 
+/// The first bytes of a file.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Unpacked; fewer than eight only where the file ends.
+    pub(crate) plain: Vec<u8>,
+    /// Whether the file is packed.
+    pub(crate) packed: bool,
+}
+
+/// Looks at the first bytes of a file. Errors: `E0204`, `E0210`, `E0211`.
+pub(crate) fn head_of(path: &Path, label: &str) -> Result<Head> {
+    const LENGTH: usize = 8;
+    let opened = Opened::new(path, label)?;
+    let mut file = io::BufReader::with_capacity(16 << 10, &opened.file);
+    let raw = read_head(&mut file, LENGTH).map_err(|cause| cannot_read(label, &cause))?;
+    let packing = packing(&raw);
+    if packing == Packing::Plain {
+        return Ok(Head {
+            plain: raw,
+            packed: false,
+        });
+    }
+    let plain = unpacked(packing, io::Cursor::new(raw).chain(file))
+        .and_then(|mut bytes| read_head(&mut bytes, LENGTH));
+    Ok(Head {
+        plain: plain.map_err(|cause| damaged(label, &cause))?,
+        packed: true,
+    })
+}
+
+/// The last four bytes of a file. Errors: `E0204`, `E0211`.
+pub(crate) fn tail_of(path: &Path, label: &str) -> Result<[u8; 4]> {
+    let opened = Opened::new(path, label)?;
+    let mut tail = [0; 4];
+    let mut file = &opened.file;
+    io::Seek::seek(&mut file, io::SeekFrom::End(-4))
+        .and_then(|_| file.read_exact(&mut tail))
+        .map_err(|cause| cannot_read(label, &cause))?;
+    Ok(tail)
+}
+
+/// The first bytes of an opened file, unpacked and not decoded. Errors: `E0210`, `E0211`.
+pub(crate) fn head_text(opened: &Opened, length: usize) -> Result<Vec<u8>> {
+    let label = &opened.label;
+    let mut file = File::open(&opened.path).map_err(|cause| cannot_read(label, &cause))?;
+    let raw = read_head(&mut file, 8).map_err(|cause| cannot_read(label, &cause))?;
+    let packing = packing(&raw);
+    unpacked(packing, io::Cursor::new(raw).chain(file))
+        .and_then(|mut bytes| read_head(&mut bytes, length))
+        .map_err(|cause| damaged(label, &cause))
+}
+
+/// The bytes behind a packing.
+fn unpacked<'a>(packing: Packing, bytes: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match packing {
+        Packing::Plain => Box::new(bytes),
+        Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(
+            64 << 10,
+            bytes,
+        ))),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::new(bytes)?),
+    })
+}
+
+/// Runs a decoder that is not ours over bytes that nobody vouches for: should it panic, the file is at fault.
+pub(crate) fn contained<T>(label: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::new(
+            Code::E0210,
+            format!("`{label}` is damaged: its decoder gave up on it"),
+        )
+        .with_hint("fetch the file again; compare its size with the original"))
+    })
+}
+
 /// The text of a file as UTF-8 bytes, unpacked and decoded. Bytes of a UTF-8 file are not checked here.
 pub(crate) struct Text {
     source: Box<dyn Read + Send>,
@@ -170,16 +245,7 @@ impl Text {
         let head = read_head(&mut file, 4).map_err(|cause| cannot_read(&label, &cause))?;
         let packing = packing(&head);
         let bytes = io::Cursor::new(head).chain(file);
-        let mut unpacked: Box<dyn Read + Send> = match packing {
-            Packing::Plain => Box::new(bytes),
-            Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(
-                64 << 10,
-                bytes,
-            ))),
-            Packing::Zstd => {
-                Box::new(zstd::stream::read::Decoder::new(bytes).map_err(|cause| damaged(&label, &cause))?)
-            }
-        };
+        let mut unpacked = unpacked(packing, bytes).map_err(|cause| damaged(&label, &cause))?;
         let head = read_head(&mut unpacked, 3).map_err(|cause| damaged(&label, &cause))?;
         let (encoding, mark) = Encoding::for_bom(&head).unwrap_or((encoding, 0));
         let rest = io::Cursor::new(head[mark..].to_vec()).chain(unpacked);

@@ -14,10 +14,10 @@ use synqx_sdk::type_names::parse_type;
 use synqx_sdk::{Budget, TableSchema};
 
 use crate::assets::FileSet;
-use crate::config::{Format, ReadOptions};
+use crate::config::{Drift, Format, ReadOptions};
 use crate::csv::infer::Evidence;
 use crate::read::{FileTask, Sample};
-use crate::{csv, json, parquet};
+use crate::{avro, csv, drift, fixed, ipc, json, parquet, xlsx, xml};
 
 /// The schema's metadata key that names the format.
 pub(crate) const FORMAT: &str = "synqx.format";
@@ -36,13 +36,21 @@ pub(crate) fn describe_files(
     let looks: Vec<FileTask> = set
         .files
         .iter()
-        .map(|entry| FileTask::look(entry, format, options, budget))
+        .map(|entry| FileTask {
+            lenient: options.drift == Drift::Union || set.manifest.is_some(),
+            ..FileTask::look(entry, format, options, budget)
+        })
         .collect();
     let mut table = match format {
         _ if set.files.is_empty() => known_columns(set, options),
-        Format::Csv | Format::Tsv => delimited(set, &looks, options)?,
+        Format::Csv | Format::Tsv => texts(set, &looks, options, csv::read::sample)?,
+        Format::Fixed => texts(set, &looks, options, fixed::read::sample)?,
+        Format::Xml => texts(set, &looks, options, xml::read::sample)?,
+        Format::Xlsx => texts(set, &looks, options, xlsx::read::sample)?,
         Format::Jsonl | Format::Json => json::infer::describe(&looks, options)?,
-        Format::Parquet => parquet::read::describe(&looks)?,
+        Format::Parquet => drift::describe(&filled(&looks), parquet::read::look)?,
+        Format::Avro => drift::describe(&filled(&looks), avro::read::look)?,
+        Format::Arrow => drift::describe(&filled(&looks), ipc::read::look)?,
     };
     let (keys, mut key_notes) = path_columns(set, options)?;
     let mut fields: Vec<Arc<Field>> = table.schema.fields().iter().cloned().collect();
@@ -159,15 +167,26 @@ fn path_columns(set: &FileSet, options: &ReadOptions) -> Result<(Vec<Field>, Vec
     Ok((fields, notes))
 }
 
-fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result<TableSchema> {
+/// The files that are not empty, if there are any: an empty file has no columns and no rows.
+fn filled(looks: &[FileTask]) -> Vec<FileTask> {
+    looks
+        .iter()
+        .filter(|look| look.entry.stamp.len > 0)
+        .cloned()
+        .collect()
+}
+
+/// What the beginnings of the first files show together, and how many of them have other columns. Errors: `E0206`.
+fn samples(looks: &[FileTask], sampler: Sampler) -> Result<(Sample, usize)> {
     let share = SAMPLE / (looks.len().clamp(1, FILES) as u64);
     let mut sum = Sample {
         whole: looks.len() <= FILES,
         ..Sample::default()
     };
     let mut first: Option<&str> = None;
+    let mut lacking = 0usize;
     for look in looks.iter().take(FILES) {
-        let sample = csv::read::sample(look, share)?;
+        let sample = sampler(look, share)?;
         if sample.columns.is_empty() {
             sum.whole &= sample.whole;
             continue;
@@ -177,10 +196,21 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
                 whole: sum.whole && sample.whole,
                 ..sample
             },
-            Some(other) => merge(sum, sample, (other, &look.entry.label))?,
+            Some(other) => {
+                lacking += usize::from(!same_names(&sum, &sample));
+                merge(sum, sample, (other, look))?
+            }
         };
         first.get_or_insert(&look.entry.label);
     }
+    Ok((sum, lacking))
+}
+
+/// Looks at the beginning of a file.
+type Sampler = fn(&FileTask, u64) -> Result<Sample>;
+
+fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Sampler) -> Result<TableSchema> {
+    let (sum, lacking) = samples(looks, sampler)?;
     let known = set
         .manifest
         .as_ref()
@@ -195,6 +225,13 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
     let mut notes = Vec::new();
     let mut fields = Vec::new();
     let mut inferred = 0;
+    if lacking > 0 {
+        notes.push(format!(
+            "{lacking} of {} files have other columns; what a file lacks is NULL there",
+            looks.len()
+        ));
+    }
+    let sheet = looks.first().is_some_and(|look| look.format == Format::Xlsx);
     for (name, evidence) in sum.columns {
         let data_type = options
             .declared(&name)
@@ -202,9 +239,16 @@ fn delimited(set: &FileSet, looks: &[FileTask], options: &ReadOptions) -> Result
             .or_else(|| known(&name))
             .unwrap_or_else(|| {
                 inferred += 1;
-                let (data_type, note) = evidence.decide();
+                let (data_type, note) = if sheet {
+                    evidence.decide_cells()
+                } else {
+                    evidence.decide()
+                };
                 notes.extend(note.map(|note| format!("column `{name}` {note}")));
-                data_type
+                match evidence.repeated {
+                    true => DataType::List(Arc::new(Field::new("item", data_type, true))),
+                    false => data_type,
+                }
             });
         fields.push(Field::new(name, data_type, true));
     }
@@ -248,32 +292,36 @@ fn estimate(set: &FileSet, rows: u64, bytes: u64) -> Option<u64> {
     (!packed).then(|| (u128::from(total) * u128::from(rows) / u128::from(bytes)) as u64)
 }
 
-fn merge(mut sum: Sample, next: Sample, (first, label): (&str, &str)) -> Result<Sample> {
+fn same_names(sum: &Sample, next: &Sample) -> bool {
+    sum.columns.len() == next.columns.len()
+        && sum
+            .columns
+            .iter()
+            .all(|(name, _)| next.columns.iter().any(|(other, _)| other == name))
+}
+
+fn merge(mut sum: Sample, next: Sample, (first, look): (&str, &FileTask)) -> Result<Sample> {
     let names = |sample: &Sample, other: &Sample| -> Vec<String> {
         let lacks = |name: &String| !other.columns.iter().any(|(known, _)| known == name);
         let names = sample.columns.iter().map(|(name, _)| name);
-        names
-            .filter(|name| lacks(name))
-            .map(|name| format!("`{name}`"))
-            .collect()
+        names.filter(|name| lacks(name)).cloned().collect()
     };
     let (lacking, beyond) = (names(&sum, &next), names(&next, &sum));
-    if !lacking.is_empty() || !beyond.is_empty() {
-        let mut detail = Vec::new();
-        for (names, what) in [(lacking, "lacks"), (beyond, "adds")] {
-            if !names.is_empty() {
-                detail.push(format!("it {what} {}", names.join(", ")));
-            }
-        }
-        return Err(
-            Error::new(Code::E0206, format!("`{label}` has other columns than `{first}`"))
-                .with_detail(format!("Compared with `{first}`, {}.", detail.join("; ")))
-                .with_hint("read files with other columns in an extract of their own"),
-        );
+    // Rows of XML say themselves what they have; a path that a file does not have is a value that is missing.
+    let lenient = look.lenient || look.format == Format::Xml;
+    let same = lacking.is_empty() && beyond.is_empty();
+    if !lenient && !same {
+        return Err(drift::other_columns(
+            (&look.entry.label, first),
+            &lacking,
+            &beyond,
+        ));
     }
     for (name, evidence) in next.columns {
         if let Some((_, known)) = sum.columns.iter_mut().find(|(known, _)| *known == name) {
             known.join(&evidence);
+        } else {
+            sum.columns.push((name, evidence));
         }
     }
     sum.rows += next.rows;

@@ -1,4 +1,5 @@
-//! `local_file`: CSV, TSV, JSON lines, JSON and Parquet on this machine, as a source and as a destination.
+//! `local_file`: CSV, TSV, JSON lines, JSON, Parquet, Avro, Arrow and fixed columns on this machine, as a source and as a
+//! destination; Excel and XML as a source.
 //!
 //! An asset is a file, a glob or a folder. `assets` finds the files, `content` unpacks and decodes them, one folder
 //! per format parses and renders; `read` and `write` implement the contract. One file is replaced by an atomic
@@ -6,11 +7,16 @@
 //! Object stores are not here: they publish by conditional put, not by rename.
 
 mod assets;
+mod avro;
 mod config;
 mod content;
 mod csv;
 mod describe;
+mod drift;
 mod encode;
+mod fixed;
+mod format;
+mod ipc;
 mod json;
 mod lane;
 mod load;
@@ -20,8 +26,12 @@ mod parquet;
 mod place;
 mod read;
 mod rollback;
+mod table;
+mod track;
 mod window;
 mod write;
+mod xlsx;
+mod xml;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +60,7 @@ impl Connector for LocalFile {
         ConnectorSpec {
             kind: Self::KIND,
             title: "Local files",
-            summary: "CSV, TSV, JSON lines, JSON and Parquet files and folders on this machine",
+            summary: "CSV, TSV, JSON, Parquet, Avro, Arrow, Excel, XML and fixed-width files and folders on this machine",
             source: true,
             destination: Some(write::limits()),
             schemes: &["file"],

@@ -5,10 +5,10 @@
 //! folders.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
@@ -17,20 +17,21 @@ use synqx_model::spec::PartitionBy;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::{Sender, spawn_reader};
 use synqx_sdk::{
-    Acceptance, BatchStream, Budget, Dataset, Partition, Predicate, ReadPlan, Reader, Scan, Source,
+    Acceptance, BatchStream, Budget, Dataset, NewFiles, Partition, Predicate, ReadPlan, Reader, Scan, Source,
     TableSchema,
 };
 
 use crate::assets::{self, Entry, FileSet};
-use crate::config::{Config, Format, ReadOptions};
+use crate::config::{Config, Drift, Format, ReadOptions};
 use crate::content::Opened;
 use crate::csv::cells;
 use crate::csv::dialect::Dialect;
 use crate::csv::infer::Evidence;
 use crate::csv::number::SharedWays;
 use crate::describe::{FORMAT, describe_files};
+use crate::format::{agree, of_content, unknown_format};
 use crate::pack::pack;
-use crate::{csv, json, parquet};
+use crate::{avro, csv, fixed, ipc, json, parquet, track, xlsx, xml};
 
 /// What the beginning of a text file shows.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +65,8 @@ pub(crate) struct FileTask {
     pub(crate) schema: SchemaRef,
     /// How doubles are written in each column of delimited text, over all files that are read together.
     pub(crate) ways: Arc<HashMap<String, SharedWays>>,
+    /// The file may lack columns that others have.
+    pub(crate) lenient: bool,
     /// No more rows are needed.
     pub(crate) limit: Option<u64>,
     /// The run's memory.
@@ -83,6 +86,7 @@ impl FileTask {
             file_schema: none.clone(),
             schema: none,
             ways: Arc::default(),
+            lenient: options.drift == Drift::Union,
             limit: None,
             budget: budget.clone(),
         }
@@ -95,12 +99,20 @@ impl FileTask {
         for field in self.schema.fields() {
             match batch.column_by_name(field.name()) {
                 Some(array) => arrays.push(array.clone()),
+                None if self.lenient && !self.in_path(field.name()) => {
+                    arrays.push(new_null_array(field.data_type(), rows));
+                }
                 None => arrays.push(self.constant(field, rows)?),
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|cause| Error::bug("cannot add the columns of folders to a batch").with_cause(&cause))
+    }
+
+    /// Whether the file's folders stand for a column.
+    fn in_path(&self, name: &str) -> bool {
+        self.entry.keys.iter().any(|(key, _)| key == name)
     }
 
     fn constant(&self, field: &Field, rows: usize) -> Result<ArrayRef> {
@@ -138,6 +150,8 @@ struct Piece {
     format: Format,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<usize>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lenient: bool,
 }
 
 /// The reading part of a connection.
@@ -162,6 +176,12 @@ impl Files {
         let asset = dataset.asset.as_deref().unwrap_or("");
         let mut set = assets::find(&self.root, asset)?;
         let format = one_format(&mut set, &options, asset)?;
+        if let Some(range) = &options.files {
+            track::narrow(&mut set, range)?;
+        }
+        for file in &set.files {
+            agree(&file.path, &file.label, format)?;
+        }
         Ok((set, format, options))
     }
 
@@ -171,14 +191,29 @@ impl Files {
         describe_files(&set, format, &options, &self.budget)
     }
 
+    /// The files of an asset against a mark.
+    fn new_files_blocking(&self, dataset: &Dataset, after: Option<&str>) -> Result<NewFiles> {
+        let options = ReadOptions::new(&self.config, &dataset.options)?;
+        let asset = dataset.asset.as_deref().unwrap_or("");
+        let mut set = assets::find(&self.root, asset)?;
+        one_format(&mut set, &options, asset)?;
+        track::mark(&set, after, options.rewritten)
+    }
+
     fn plan_blocking(&self, scan: &Scan) -> Result<ReadPlan> {
         let (set, format, options) = self.find(&scan.dataset)?;
         let schema = wanted(&scan.table.schema, &scan.columns)?;
         let mut notes = Vec::new();
         let (mut pieces, mut rows, mut kept) = (Vec::new(), Some(0u64), (0usize, 0usize));
         for entry in &set.files {
+            let whole = Piece {
+                entry: entry.clone(),
+                format,
+                groups: None,
+                lenient: options.drift == Drift::Union || set.manifest.is_some(),
+            };
             if format != Format::Parquet {
-                pieces.push((whole_file(entry, format), entry.stamp.len));
+                pieces.push((whole, entry.stamp.len));
                 rows = None;
                 continue;
             }
@@ -191,7 +226,7 @@ impl Files {
                 pieces.push((
                     Piece {
                         groups,
-                        ..whole_file(entry, format)
+                        ..whole.clone()
                     },
                     bytes,
                 ));
@@ -233,14 +268,6 @@ impl Files {
     }
 }
 
-fn whole_file(entry: &Entry, format: Format) -> Piece {
-    Piece {
-        entry: entry.clone(),
-        format,
-        groups: None,
-    }
-}
-
 fn partition(pieces: Vec<Piece>) -> Result<Partition> {
     let mut labels: Vec<String> = pieces.iter().map(label).collect();
     if labels.len() > 3 {
@@ -264,11 +291,24 @@ fn label(piece: &Piece) -> String {
 
 /// The format every file of the set has; files of no known format are left out and noted. Errors: `E0103`.
 fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<Format> {
-    if let Some(format) = options.format {
+    if let Some(format) = options
+        .format
+        .or(options.fields.is_some().then_some(Format::Fixed))
+    {
         return Ok(format);
     }
     if let [only] = set.files.as_slice() {
-        return options.format_of(&only.path.to_string_lossy());
+        let named = Format::of_name(&only.path.to_string_lossy());
+        if let Some(format) = named {
+            return Ok(format);
+        }
+        let found = of_content(&only.path, &only.label)?.ok_or_else(|| unknown_format(&only.label))?;
+        set.notes.push(format!(
+            "`{}` is read as {}, as its content says",
+            only.label,
+            found.as_str()
+        ));
+        return Ok(found);
     }
     let before = set.files.len();
     let mut formats = Vec::new();
@@ -289,7 +329,7 @@ fn one_format(set: &mut FileSet, options: &ReadOptions, asset: &str) -> Result<F
     match formats.as_slice() {
         [one] => Ok(*one),
         [] if set.manifest.is_some() => Ok(Format::Parquet),
-        [] => Err(crate::config::unknown_format(asset)),
+        [] => Err(unknown_format(asset)),
         several => {
             let words: Vec<_> = several.iter().map(|f| f.as_str()).collect();
             Err(Error::new(
@@ -326,6 +366,20 @@ impl Source for Files {
             Some("parquet") => parquet::prune::accepts(&table.schema, predicate),
             _ => Acceptance::No,
         }
+    }
+
+    async fn new_files(&self, dataset: &Dataset, after: Option<&str>) -> Result<Option<NewFiles>> {
+        let (files, dataset, after) = (self.clone(), dataset.clone(), after.map(str::to_owned));
+        blocking(move || files.new_files_blocking(&dataset, after.as_deref()).map(Some)).await
+    }
+
+    async fn finds(&self, dataset: &Dataset, place: &Path, replaces: bool) -> Result<bool> {
+        assets::finds(
+            &self.root,
+            dataset.asset.as_deref().unwrap_or(""),
+            place,
+            replaces,
+        )
     }
 
     async fn plan(&self, scan: &Scan) -> Result<ReadPlan> {
@@ -387,6 +441,7 @@ fn task(
         entry,
         format,
         groups,
+        lenient,
     } = piece;
     let now = std::fs::metadata(&entry.path).map(|m| crate::content::Stamp::of(&m));
     if now.ok() != Some(entry.stamp) {
@@ -418,6 +473,7 @@ fn task(
         groups,
         options: options.clone(),
         ways: Arc::default(),
+        lenient,
         limit: None,
         budget: budget.clone(),
         entry,
@@ -459,6 +515,11 @@ fn read_file(task: &FileTask, sender: &Sender) -> Result<bool> {
         Format::Csv | Format::Tsv => csv::read::read(task, opened, sender),
         Format::Jsonl | Format::Json => json::read::read(task, opened, sender),
         Format::Parquet => parquet::read::read(task, opened, sender),
+        Format::Avro => avro::read::read(task, &opened, sender),
+        Format::Arrow => ipc::read::read(task, &opened, sender),
+        Format::Xlsx => xlsx::read::read(task, &opened, sender),
+        Format::Xml => xml::read::read(task, opened, sender),
+        Format::Fixed => fixed::read::read(task, opened, sender),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::manifest::{self, Manifest, Part};
 use crate::place::{Lock, cannot_write, folder_of, remove, replace_file, sync_folder};
 use crate::read::{Files, blocking};
 use crate::rollback::rollback;
-use crate::{assets, parquet};
+use crate::{assets, avro, fixed, ipc, parquet};
 
 /// What files can and cannot promise.
 pub(crate) fn limits() -> Limits {
@@ -129,6 +129,9 @@ impl Writing {
         };
         look.sources = (0..target.schema.fields().len()).map(Some).collect();
         refuse_types(&look.options, target, &mut wrong);
+        if look.options.format == Format::Fixed {
+            wrong.extend(fixed::write::check(&target.schema, &look.options).err());
+        }
         if matches!(look.place, Place::Folder { .. }) && exists {
             self.foreign_files(&look, target, &mut wrong)?;
             if target.mode != WriteMode::Replace && wrong.is_empty() {
@@ -430,6 +433,8 @@ fn refuse_types(options: &WriteOptions, target: &Target, wrong: &mut Vec<Error>)
     for field in target.schema.fields() {
         let refused = match options.format {
             Format::Parquet => parquet::write::refusal(field.data_type()),
+            Format::Avro => avro::write::refusal(field),
+            Format::Arrow => ipc::write::refusal(field.data_type()),
             _ => match field.data_type() {
                 DataType::Union(..) => Some((Code::E0407, "text has no form for it")),
                 _ => None,
@@ -471,7 +476,7 @@ type Merged = (SchemaRef, Vec<Option<usize>>, Vec<String>);
 
 /// The schema to write so that it fits the parts that are there. Errors: `E0405` with every difference.
 fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<Merged> {
-    let typed = format == Format::Parquet;
+    let typed = format.is_typed();
     let mut differences = Vec::new();
     let (mut fields, mut sources, mut notes): (Vec<Arc<Field>>, Vec<Option<usize>>, Vec<String>) =
         Default::default();
@@ -580,6 +585,11 @@ fn sweep(place: &Place, manifest: &mut Manifest, target: &Target) -> Result<()> 
 impl Destination for Writing {
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn location(&self, asset: &str) -> Option<PathBuf> {
+        let place = self.place(asset);
+        Some(assets::canonical(place.path()))
     }
 
     async fn committed(&self, asset: &str, stream: &StreamKey) -> Result<Option<Committed>> {

@@ -493,6 +493,20 @@ impl Scenario for Sqlite {
     }
 }
 
+fn two_databases(dir: &Path) -> Vec<String> {
+    let mut rows = Vec::new();
+    for file in ["t.db", "u.db"] {
+        let db = rusqlite::Connection::open(dir.join(file)).expect("a database");
+        let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
+        let found = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .expect("rows");
+        rows.extend(found.map(|row| format!("{file} {}", row.expect("a row"))));
+    }
+    rows.sort();
+    rows
+}
+
 /// An incremental read into two databases that had half of the rows before. Tables have no key, so a row that comes
 /// twice is seen; a further run at the end sees whether the positions of both go on from the same place.
 struct Incremental;
@@ -522,22 +536,50 @@ impl Scenario for Incremental {
     async fn rows(&self, dir: &Path) -> Vec<String> {
         source_of(dir, ROWS + 50);
         restart(dir).await;
-        let mut rows = Vec::new();
-        for file in ["t.db", "u.db"] {
-            let db = rusqlite::Connection::open(dir.join(file)).expect("a database");
-            let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
-            let found = statement
-                .query_map([], |row| row.get::<_, String>(0))
-                .expect("rows");
-            rows.extend(found.map(|row| format!("{file} {}", row.expect("a row"))));
-        }
-        rows.sort();
-        rows
+        two_databases(dir)
     }
 
     async fn leftovers(&self, dir: &Path) -> Vec<String> {
         Sqlite("append").leftovers(dir).await
     }
+}
+
+/// New files into two databases that had the first file before. The file killed over is `src.csv`; another one follows.
+struct NewFiles;
+
+#[async_trait::async_trait]
+impl Scenario for NewFiles {
+    fn name(&self) -> String {
+        "new files, two loads".to_owned()
+    }
+
+    async fn prepare(&self, dir: &Path) -> String {
+        let yaml = document("{type: sqlite, path: ./t.db}", "asset: t, write: append")
+            .replace("asset: src.csv}", "asset: \"*.csv\", sync: incremental}")
+            .replace("nodes:", "  other: {type: sqlite, path: ./u.db}\nnodes:");
+        let yaml = format!("{yaml}  second: {{load: {{input: v, to: other, asset: t, write: append}}}}\n");
+        std::fs::rename(dir.join("in/src.csv"), dir.join("src.csv")).expect("moves");
+        write(dir, "in/z.csv", "k,v\n100001,first\n");
+        let outcome = engine().run(&spec(&yaml), &options(dir)).await;
+        assert!(outcome.error.is_none(), "{:?}", outcome.error);
+        std::fs::rename(dir.join("src.csv"), dir.join("in/src.csv")).expect("moves");
+        yaml
+    }
+
+    async fn rows(&self, dir: &Path) -> Vec<String> {
+        write(dir, "in/a.csv", "k,v\n100002,late\n");
+        restart(dir).await;
+        two_databases(dir)
+    }
+
+    async fn leftovers(&self, dir: &Path) -> Vec<String> {
+        Sqlite("append").leftovers(dir).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_of_new_files_have_no_hole() {
+    matrix(&NewFiles).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

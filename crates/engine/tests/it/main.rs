@@ -11,6 +11,7 @@ mod incremental;
 mod memory;
 mod modes;
 mod network;
+mod new_files;
 mod quality;
 mod random_values;
 mod relay;

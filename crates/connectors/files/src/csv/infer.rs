@@ -77,6 +77,8 @@ pub(crate) struct Evidence {
     /// Cells that were NULL.
     pub(crate) nulls: u64,
     numbers: Numbers,
+    /// A row had several values: the column is a list.
+    pub(crate) repeated: bool,
 }
 
 impl Evidence {
@@ -97,12 +99,18 @@ impl Evidence {
         self.seen[kind as usize] = true;
     }
 
+    /// Takes a value into account that is text, whatever it looks like.
+    pub(crate) fn words(&mut self) {
+        self.seen[Kind::Text as usize] = true;
+    }
+
     /// Adds what other cells of the column have been.
     pub(crate) fn join(&mut self, other: &Evidence) {
         for (seen, more) in self.seen.iter_mut().zip(other.seen) {
             *seen |= more;
         }
         self.nulls += other.nulls;
+        self.repeated |= other.repeated;
         self.numbers.join(&other.numbers);
     }
 
@@ -127,6 +135,25 @@ impl Evidence {
             equal.then_some(DataType::Float64),
             "holds numbers that a double would change, so it stays text; declare `decimal(p,s)` or `double`",
         )
+    }
+
+    /// The type that holds every cell of a sheet, and what a person should know about it. A day among times is the
+    /// beginning of that day.
+    pub(crate) fn decide_cells(&self) -> (DataType, Option<&'static str>) {
+        let times = [Kind::Date as usize, Kind::Timestamp as usize];
+        let only = (0..8).all(|kind| !self.seen[kind] || times.contains(&kind));
+        if only && self.seen[Kind::Timestamp as usize] {
+            return (DataType::Timestamp(TimeUnit::Microsecond, None), None);
+        }
+        let (data_type, note) = self.decide_values();
+        let several = self.seen.iter().filter(|seen| **seen).count() > 1;
+        if data_type == DataType::Utf8View && several && note.is_none() {
+            return (
+                data_type,
+                Some("holds cells of several kinds, so all of them are text"),
+            );
+        }
+        (data_type, note)
     }
 
     /// `number`: the type of numbers that are not all whole.

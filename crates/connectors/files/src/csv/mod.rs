@@ -6,6 +6,7 @@
 
 pub(crate) mod cells;
 pub(crate) mod dialect;
+mod encoding;
 pub(crate) mod infer;
 pub(crate) mod number;
 pub(crate) mod read;

@@ -4,9 +4,10 @@
 //! and row, never a value. Blocks of text are checked to be UTF-8 once, then every wanted column is decoded in turn.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::lane::Sender;
@@ -18,6 +19,7 @@ use super::infer::Evidence;
 use super::number::SharedWays;
 use super::split::{Broken, Cell, Form, Step, record, unescape};
 use crate::content::{Opened, Text};
+use crate::drift::same_columns;
 use crate::read::{FileTask, Sample};
 use crate::window::Window;
 
@@ -331,42 +333,16 @@ pub(crate) fn sample(task: &FileTask, bytes: u64) -> Result<Sample> {
     })
 }
 
-/// Where the wanted columns are in this file. Errors: `E0206` when the file has other columns than planned.
-fn positions(task: &FileTask, names: &[String], label: &str) -> Result<Vec<usize>> {
-    let lacking: Vec<_> = task
-        .columns
-        .iter()
-        .filter(|c| !names.contains(c))
-        .map(|c| format!("`{c}`"))
-        .collect();
-    let beyond: Vec<_> = names
-        .iter()
-        .filter(|n| !task.columns.contains(n))
-        .map(|n| format!("`{n}`"))
-        .collect();
-    if !lacking.is_empty() || !beyond.is_empty() {
-        let list = |names: &[String]| {
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            }
-        };
-        return Err(Error::new(
-            Code::E0206,
-            format!("the columns of `{label}` are not those the read was planned with"),
-        )
-        .with_detail(format!(
-            "Missing: {}. Unknown: {}.",
-            list(&lacking),
-            list(&beyond)
-        ))
-        .with_hint("read files with other columns in an extract of their own, or fix the file's header"));
-    }
+/// The wanted columns that are in this file, and where. Errors: `E0206` when the file has other columns than planned.
+fn positions(task: &FileTask, names: &[String]) -> Result<(SchemaRef, Vec<usize>)> {
+    same_columns(task, names)?;
     let fields = task.file_schema.fields().iter();
-    Ok(fields
-        .filter_map(|field| names.iter().position(|name| name == field.name()))
-        .collect())
+    let found = fields.filter_map(|field| {
+        let place = names.iter().position(|name| name == field.name())?;
+        Some((field.clone(), place))
+    });
+    let (fields, places): (Vec<_>, Vec<_>) = found.unzip();
+    Ok((Arc::new(Schema::new(fields)), places))
 }
 
 /// Reads a file and sends its batches. `false` when nobody listens any more.
@@ -376,9 +352,9 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
     let Begin::File(mut file) = File::open(window, &dialect, &task.columns)? else {
         return Ok(true);
     };
-    let places = positions(task, &file.names, file.window.label())?;
+    let (schema, places) = positions(task, &file.names)?;
     let mut columns = Vec::with_capacity(places.len());
-    for field in task.file_schema.fields() {
+    for field in schema.fields() {
         columns.push(Column::new(field.name(), field.data_type())?);
     }
     let width: usize = columns.iter().map(Column::width).sum();
@@ -399,7 +375,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
             width: file.names.len(),
             dialect: &dialect,
         };
-        for ((column, place), field) in columns.iter_mut().zip(&places).zip(task.file_schema.fields()) {
+        for ((column, place), field) in columns.iter_mut().zip(&places).zip(schema.fields()) {
             let rule = match task.options.declared(field.name()) {
                 Some(_) => Rule::Declared,
                 None => Rule::Written(task.ways.get(field.name()).unwrap_or(&own)),
@@ -419,7 +395,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
         held.resize(&who, weight as u64)?;
         if weight >= target {
             held.resize(&who, 0)?;
-            if !sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)? {
+            if !sender.send(task.complete(batch(&schema, &mut columns, rows)?)?)? {
                 return Ok(false);
             }
             (rows, weight) = (0, 0);
@@ -432,7 +408,7 @@ pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<b
     if rows == 0 {
         return Ok(true);
     }
-    sender.send(task.complete(batch(&task.file_schema, &mut columns, rows)?)?)
+    sender.send(task.complete(batch(&schema, &mut columns, rows)?)?)
 }
 
 /// An upper bound of what the block adds to text columns.

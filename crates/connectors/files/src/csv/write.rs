@@ -8,8 +8,9 @@ use std::fs::File;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use synqx_model::Result;
+use synqx_model::{Code, Error, Result};
 
+use super::encoding::Encoder;
 use crate::config::WriteOptions;
 use crate::encode::{Encode, Packed};
 use crate::json::render::{Printer, Shape, printers};
@@ -21,22 +22,30 @@ const CHUNK: usize = 128 << 10;
 pub(crate) struct DelimitedFile {
     out: Packed,
     delimiter: u8,
+    quote: Option<u8>,
+    escape: Option<u8>,
+    encoding: Encoder,
     null: Vec<u8>,
     markers: Vec<Vec<u8>>,
     special: [bool; 256],
+    row: u64,
 }
 
 impl DelimitedFile {
     /// Begins a file with its header.
     pub(crate) fn new(out: Packed, schema: &SchemaRef, options: &WriteOptions) -> Result<Self> {
         let mut special = [false; 256];
-        let comment = options.comment;
-        for byte in [options.delimiter, b'"', b'\n', b'\r'].into_iter().chain(comment) {
+        let others = options.comment.into_iter().chain(options.quote);
+        for byte in [options.delimiter, b'\n', b'\r'].into_iter().chain(others) {
             special[usize::from(byte)] = true;
         }
         let mut file = DelimitedFile {
             out,
             delimiter: options.delimiter,
+            quote: options.quote,
+            escape: options.escape,
+            encoding: Encoder::new(options.encoding),
+            row: 0,
             null: options.null.clone().into_bytes(),
             markers: options
                 .markers
@@ -51,69 +60,110 @@ impl DelimitedFile {
                 if index > 0 {
                     line.push(file.delimiter);
                 }
-                file.text(field.name().as_bytes(), &mut line);
+                file.text(field.name().as_bytes(), field.name(), &mut line)?;
             }
             line.push(b'\n');
-            file.out.put(&line)?;
+            file.emit(&line)?;
         }
         Ok(file)
     }
 
-    /// A text cell: in quotes where it would be read as something else.
-    fn text(&self, text: &[u8], line: &mut Vec<u8>) {
+    /// Hands rendered rows on, encoded. Errors: `E0307` for characters that the encoding does not have.
+    fn emit(&mut self, lines: &[u8]) -> Result<()> {
+        if !self.encoding.changes() {
+            return self.out.put(lines);
+        }
+        let text = String::from_utf8_lossy(lines);
+        match self.encoding.encode(&text) {
+            Some(bytes) => self.out.put(&bytes),
+            None => Err(Error::new(
+                Code::E0307,
+                format!(
+                    "row {} of the load has a character that {} does not have",
+                    self.row,
+                    self.encoding.name()
+                ),
+            )
+            .with_hint("write `encoding: utf-8`, or replace the character before the load")),
+        }
+    }
+
+    /// A text cell: in quotes where it would be read as something else. Errors: `E0307` when there are no quotes.
+    fn text(&self, text: &[u8], column: &str, line: &mut Vec<u8>) -> Result<()> {
         let plain = !text.is_empty()
             && !self.markers.iter().any(|marker| marker == text)
             && !text.iter().any(|b| self.special[usize::from(*b)]);
         if plain {
             line.extend_from_slice(text);
-            return;
+            return Ok(());
         }
-        line.push(b'"');
+        let Some(quote) = self.quote else {
+            return Err(Error::new(
+                Code::E0307,
+                format!("a value of column `{column}` needs quotes, and `quote` is empty"),
+            )
+            .with_detail(format!(
+                "It is in row {} of the load, and is empty, means NULL, or holds a delimiter or line end.",
+                self.row + 1
+            ))
+            .with_hint("leave `quote` out, or choose a `delimiter` and `nulls` that no value has"));
+        };
+        line.push(quote);
         for byte in text {
-            if *byte == b'"' {
-                line.push(b'"');
+            if *byte == quote || Some(*byte) == self.escape {
+                line.push(self.escape.unwrap_or(quote));
             }
             line.push(*byte);
         }
-        line.push(b'"');
+        line.push(quote);
+        Ok(())
     }
 
-    fn cell(&self, printer: &Printer, row: usize, scratch: &mut Vec<u8>, line: &mut Vec<u8>) {
+    fn cell(
+        &self,
+        (printer, column): (&Printer, &str),
+        row: usize,
+        scratch: &mut Vec<u8>,
+        line: &mut Vec<u8>,
+    ) -> Result<()> {
         if printer.is_null(row) {
             line.extend_from_slice(&self.null);
-            return;
+            return Ok(());
         }
         if let Some(text) = printer.text(row) {
-            self.text(text.as_bytes(), line);
-            return;
+            return self.text(text.as_bytes(), column, line);
         }
         scratch.clear();
         match printer.shape() {
             Shape::Nested => printer.json(row, scratch),
             Shape::Number | Shape::Text => printer.plain(row, scratch),
         }
-        self.text(scratch, line);
+        self.text(scratch, column, line)
     }
 }
 
 impl Encode for DelimitedFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = printers(batch)?;
+        let schema = batch.schema();
         let (mut lines, mut scratch) = (Vec::with_capacity(CHUNK * 2), Vec::new());
         for row in 0..batch.num_rows() {
             for (index, column) in columns.iter().enumerate() {
                 if index > 0 {
                     lines.push(self.delimiter);
                 }
-                self.cell(column, row, &mut scratch, &mut lines);
+                let name = schema.field(index).name();
+                self.cell((column, name), row, &mut scratch, &mut lines)?;
             }
             lines.push(b'\n');
-            if lines.len() >= CHUNK {
-                self.out.put(&lines)?;
+            self.row += 1;
+            // Row by row where a character may be refused, so that the refusal names its row.
+            if lines.len() >= CHUNK || self.encoding.changes() {
+                self.emit(&lines)?;
                 lines.clear();
             }
         }
-        self.out.put(&lines)
+        self.emit(&lines)
     }
 
     fn bytes(&self) -> u64 {

@@ -5,31 +5,32 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelector,
 };
 use parquet::basic::Type as Physical;
-use synqx_model::{Code, Error, Result};
+use synqx_model::{Error, Result};
+use synqx_sdk::Predicate;
 use synqx_sdk::lane::Sender;
-use synqx_sdk::type_names::render_type;
-use synqx_sdk::{Predicate, TableSchema};
 
 use super::portions::{self, Portion};
 use super::prune;
-use crate::content::{Opened, damaged};
+use crate::content::{Opened, contained, damaged};
+use crate::drift::{Seen, conform};
 use crate::read::{FileTask, house_type};
 
 /// Bytes of row groups that one partition should have at least.
 const PARTITION: i64 = 32 << 20;
 
 fn footer(opened: &Opened) -> Result<ArrowReaderMetadata> {
-    ArrowReaderMetadata::load(&opened.file, ArrowReaderOptions::new()).map_err(|cause| broken(opened, &cause))
+    contained(&opened.label, || {
+        ArrowReaderMetadata::load(&opened.file, ArrowReaderOptions::new())
+            .map_err(|cause| broken(opened, &cause))
+    })
 }
 
 fn broken(opened: &Opened, cause: &dyn std::error::Error) -> Error {
@@ -63,58 +64,33 @@ fn is_int96(metadata: &ArrowReaderMetadata, root: usize) -> bool {
     field.is_some_and(|field| field.is_primitive() && field.get_physical_type() == Physical::INT96)
 }
 
-/// Describes files by their footers: the columns of all of them, the rows of all of them.
-pub(crate) fn describe(looks: &[FileTask]) -> Result<TableSchema> {
-    let mut fields: Vec<Arc<Field>> = Vec::new();
-    let (mut rows, mut notes) = (0u64, Vec::new());
-    for (index, look) in looks.iter().enumerate() {
-        let opened = Opened::new(&look.entry.path, &look.entry.label)?;
-        let metadata = footer(&opened)?;
-        rows += u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
-        for (position, field) in house_schema(&metadata).fields().iter().enumerate() {
-            let known = fields.iter_mut().find(|known| known.name() == field.name());
-            match known {
-                Some(known) if known.data_type() == field.data_type() => {
-                    if field.is_nullable() && !known.is_nullable() {
-                        *known = Arc::new(known.as_ref().clone().with_nullable(true));
-                    }
-                }
-                Some(known) => return Err(other_type(known, field, &look.entry.label)),
-                None => {
-                    if index == 0 && is_int96(&metadata, position) {
-                        notes.push(format!(
-                            "column `{}` is a legacy INT96 timestamp, read in microseconds",
-                            field.name()
-                        ));
-                    }
-                    let nullable = field.is_nullable() || index > 0;
-                    fields.push(Arc::new(field.as_ref().clone().with_nullable(nullable)));
-                }
-            }
-        }
-        for known in &mut fields {
-            if metadata.schema().field_with_name(known.name()).is_err() && !known.is_nullable() {
-                *known = Arc::new(known.as_ref().clone().with_nullable(true));
-            }
-        }
+/// Looks at a footer: the columns and rows of a file.
+pub(crate) fn look(look: &FileTask) -> Result<Seen> {
+    let opened = Opened::new(&look.entry.path, &look.entry.label)?;
+    if opened.stamp.len == 0 {
+        return Ok(Seen {
+            schema: Arc::new(Schema::empty()),
+            rows: Some(0),
+            notes: Vec::new(),
+        });
     }
-    let mut table = TableSchema::of(Arc::new(Schema::new(fields)), "");
-    table.rows = Some(rows);
-    table.rows_at_most = Some(rows);
-    table.notes = notes;
-    Ok(table)
-}
-
-fn other_type(known: &Field, field: &Field, label: &str) -> Error {
-    let (first, second) = (render_type(known.data_type()), render_type(field.data_type()));
-    Error::new(
-        Code::E0402,
-        format!(
-            "column `{}` is {second} in `{label}` and {first} in other files",
-            field.name()
-        ),
-    )
-    .with_hint("read the files in two extracts, cast the column and use `union`")
+    let metadata = footer(&opened)?;
+    let schema = house_schema(&metadata);
+    let legacy = (0..schema.fields().len()).filter(|position| is_int96(&metadata, *position));
+    let notes = legacy
+        .map(|position| {
+            format!(
+                "column `{}` is a legacy INT96 timestamp, read in microseconds",
+                schema.field(position).name()
+            )
+        })
+        .collect();
+    let rows = metadata.metadata().file_metadata().num_rows();
+    Ok(Seen {
+        schema,
+        rows: Some(u64::try_from(rows).unwrap_or(0)),
+        notes,
+    })
 }
 
 /// The row groups of a file that a scan needs.
@@ -154,6 +130,13 @@ impl Layout {
 /// Looks at the footer of a file: which row groups the predicates leave.
 pub(crate) fn layout(task: &FileTask, predicates: &[Predicate]) -> Result<Layout> {
     let opened = Opened::new(&task.entry.path, &task.entry.label)?;
+    if opened.stamp.len == 0 {
+        return Ok(Layout {
+            kept: Vec::new(),
+            groups: 0,
+            rows: 0,
+        });
+    }
     let metadata = footer(&opened)?;
     let groups = metadata.metadata().row_groups();
     let skipped = prune::skipped(&metadata, predicates);
@@ -174,6 +157,9 @@ pub(crate) fn layout(task: &FileTask, predicates: &[Predicate]) -> Result<Layout
 
 /// Reads row groups and sends their batches. `false` when nobody listens any more.
 pub(crate) fn read(task: &FileTask, opened: Opened, sender: &Sender) -> Result<bool> {
+    if opened.stamp.len == 0 {
+        return Ok(true);
+    }
     let plain = footer(&opened)?;
     let house = house_schema(&plain);
     let viewed = ArrowReaderOptions::new().with_schema(house);
@@ -259,31 +245,4 @@ fn refuse_large(
         }
     }
     Ok(())
-}
-
-/// The batch in the planned types; columns the file lacks are NULL.
-fn conform(task: &FileTask, batch: &RecordBatch) -> Result<RecordBatch> {
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(task.file_schema.fields().len());
-    for field in task.file_schema.fields() {
-        arrays.push(match batch.column_by_name(field.name()) {
-            None => new_null_array(field.data_type(), batch.num_rows()),
-            Some(array) if array.data_type() == field.data_type() => array.clone(),
-            Some(array) => cast(array, field.data_type()).map_err(|cause| {
-                Error::new(
-                    Code::E0402,
-                    format!(
-                        "column `{}` of `{}` is not {}",
-                        field.name(),
-                        task.entry.label,
-                        render_type(field.data_type())
-                    ),
-                )
-                .with_hint("run again; the file may have been replaced by one with other types")
-                .with_cause(&cause)
-            })?,
-        });
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(task.file_schema.clone(), arrays, &options)
-        .map_err(|cause| damaged(&task.entry.label, &cause))
 }

@@ -16,8 +16,9 @@ use parquet::file::properties::WriterProperties;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{Budget, Reservation};
 
-use crate::config::{Compression, WriteOptions};
+use crate::config::WriteOptions;
 use crate::encode::Encode;
+use crate::format::Compression;
 use crate::place::cannot_write;
 
 /// A Parquet file being written.
@@ -61,7 +62,7 @@ impl ParquetFile {
 
 fn codec(compression: Compression) -> Codec {
     match compression {
-        Compression::None | Compression::Gzip => Codec::UNCOMPRESSED,
+        Compression::None | Compression::Gzip | Compression::Deflate => Codec::UNCOMPRESSED,
         Compression::Snappy => Codec::SNAPPY,
         Compression::Lz4 => Codec::LZ4_RAW,
         Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),

@@ -55,18 +55,29 @@ fn leftovers(root: &Path) -> Vec<String> {
         .collect()
 }
 
-struct ParquetFolder {
+/// A folder of parts of one format.
+struct Folder {
     dir: TempDir,
+    format: &'static str,
+}
+
+impl Folder {
+    fn of(format: &'static str) -> Self {
+        Folder {
+            dir: tempfile::tempdir().expect("a folder"),
+            format,
+        }
+    }
 }
 
 #[async_trait]
-impl Fixture for ParquetFolder {
+impl Fixture for Folder {
     fn system(&self) -> String {
-        "local_file (Parquet folder)".into()
+        format!("local_file ({} folder)", self.format)
     }
 
     fn open(&self, opening: &Opening) -> Result<Arc<dyn Connection>> {
-        open(&self.dir, opening, "parquet")
+        open(&self.dir, opening, self.format)
     }
 
     fn asset(&self, name: &str) -> Option<String> {
@@ -147,22 +158,26 @@ impl Fixture for CsvFile {
     }
 }
 
+async fn is_a_destination(format: &'static str) {
+    let report = conformance::destination(&Folder::of(format)).await;
+    let green = report.assert_green();
+    assert!(green.is_ok(), "{}", green.err().unwrap_or_default());
+}
+
+async fn is_a_source(format: &'static str) {
+    let report = conformance::source(&Folder::of(format)).await;
+    let green = report.assert_green();
+    assert!(green.is_ok(), "{}", green.err().unwrap_or_default());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn parquet_folder_is_a_destination() {
-    let fixture = ParquetFolder {
-        dir: tempfile::tempdir().expect("a folder"),
-    };
-    let report = conformance::destination(&fixture).await;
-    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+    is_a_destination("parquet").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parquet_folder_is_a_source() {
-    let fixture = ParquetFolder {
-        dir: tempfile::tempdir().expect("a folder"),
-    };
-    let report = conformance::source(&fixture).await;
-    report.assert_green().unwrap_or_else(|why| panic!("{why}"));
+    is_a_source("parquet").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

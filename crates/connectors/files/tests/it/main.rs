@@ -13,5 +13,8 @@ mod commit;
 mod conformance;
 mod formats;
 mod json;
+mod kinds;
 mod large_values;
+mod mutated;
+mod peers;
 mod reading;
