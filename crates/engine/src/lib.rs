@@ -152,14 +152,14 @@ impl Engine {
     /// Checks, plans and describes a document without moving a row or changing anything. Errors: everything a run
     /// could find out beforehand, all at once.
     pub async fn plan(&self, spec: &PipelineSpec, options: &RunOptions) -> Result<PlanReport> {
-        report::plan(self, spec, options)
+        report::plan(self, &spec.expanded(), options)
             .await
             .map_err(|error| self.clean(error))
     }
 
     /// Runs a document to its end, retrying faults that may pass. Texts of the outcome are redacted.
     pub async fn run(&self, spec: &PipelineSpec, options: &RunOptions) -> RunOutcome {
-        let mut outcome = Box::pin(run::run(self, spec, options)).await;
+        let mut outcome = Box::pin(run::run(self, &spec.expanded(), options)).await;
         outcome.error = outcome.error.map(|error| self.clean(error));
         outcome
     }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synqx_model::dag::{Graph, shares_target};
-use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
+use synqx_model::spec::{Load as LoadSpec, Mask, Operator, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
-use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, compile};
+use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Salt, compile};
 use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, Role, Target};
 
 use crate::incremental::{narrow, position};
@@ -64,7 +64,7 @@ impl Prepared {
         let targets = destinations(engine, spec, options, &budget, &mut connections).await;
         let (mut opened, targets) = both(opened, targets)?;
         one_load_each(&targets).await?;
-        let stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
+        let mut stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
         let run = intent.map(|intent| intent.run);
         let plan_options = PlanOptions {
             budget: budget.clone(),
@@ -72,6 +72,7 @@ impl Prepared {
             spill_dir: spill.to_owned(),
             joins,
             spool: read_first(&graph, &opened, &targets).await?,
+            salts: salts(engine, spec, run.is_some(), &mut stored.notes).await?,
         };
         let plan = compile(spec, &graph, &opened, &plan_options).await?;
         if plan.has_limit() && opened.values().any(|source| source.range.is_some()) {
@@ -127,6 +128,47 @@ fn limited() -> Error {
     )
     .with_detail("Rows beyond the limit would count as read and never arrive.")
     .with_hint("leave the limit out, or read with `sync: full`")
+}
+
+/// The keys of masks. A plan without a run shows all but values, so a key that is not there is only told. Errors, all at
+/// once: `E0103`, `E06xx`.
+async fn salts(
+    engine: &Engine,
+    spec: &PipelineSpec,
+    runs: bool,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, Salt>> {
+    let mut salts = BTreeMap::new();
+    let mut errors = Vec::new();
+    for node in &spec.nodes {
+        let Operator::Mask(Mask {
+            salt: Some(reference),
+            ..
+        }) = &node.operator
+        else {
+            continue;
+        };
+        if !reference.starts_with("secret://") {
+            let plain = Error::new(Code::E0103, "the salt of a mask is written into the document");
+            errors.push(
+                plain.at_node(&node.id).with_hint(
+                    "store it as a secret and write its reference: `salt: secret://env/MASK_SALT`",
+                ),
+            );
+            continue;
+        }
+        let salt = engine.resolver.resolve(reference).await;
+        match salt.and_then(|text| Salt::new(&text)) {
+            Ok(salt) => drop(salts.insert(node.id.clone(), salt)),
+            Err(error) if !runs && matches!(error.code(), Code::E0603 | Code::E0604) => notes.push(format!(
+                "the salt of `{}` cannot be read here ({}); a run needs it",
+                node.id,
+                error.code()
+            )),
+            Err(error) => errors.push(error.at_node(&node.id)),
+        }
+    }
+    Error::all(errors).map_or(Ok(salts), Err)
 }
 
 fn timeouts(spec: &PipelineSpec) -> BTreeMap<String, Duration> {

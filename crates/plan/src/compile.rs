@@ -35,6 +35,7 @@ use crate::predicate::scalar;
 use crate::session::{any_operator, session};
 use crate::source::SourceTable;
 use crate::step::Step;
+use crate::tokens::Salt;
 use crate::trouble::{Phase, duplicate, inward};
 use crate::uses::check_uses;
 
@@ -83,6 +84,8 @@ pub struct PlanOptions {
     pub joins: JoinPolicy,
     /// Nodes whose rows are kept in an exchange before anything is written, because a load writes where they read.
     pub spool: BTreeSet<String>,
+    /// Mask node → its key. A plan that never runs needs none.
+    pub salts: BTreeMap<String, Salt>,
 }
 
 /// A compiled document.
@@ -320,6 +323,7 @@ impl Compiler<'_> {
             node,
             inputs,
             meters: &mut self.meters,
+            salt: self.options.salts.get(&node.id),
         };
         lowering.lower().await
     }
@@ -583,8 +587,15 @@ fn step_info(node: &Node, spec: &PipelineSpec, graph: &Graph) -> StepInfo {
         | Operator::RegexReplace(_)
         | Operator::Validate(_)
         | Operator::Switch(_)
-        | Operator::Sort(_) => StepKind::RowWise,
+        | Operator::Sort(_)
+        | Operator::Window(_)
+        | Operator::Mask(_) => StepKind::RowWise,
+        Operator::Flatten(flatten) if flatten.explode.is_none() => StepKind::RowWise,
         Operator::Deduplicate(_)
+        | Operator::Pivot(_)
+        | Operator::Unpivot(_)
+        | Operator::Flatten(_)
+        | Operator::Lookup(_)
         | Operator::Aggregate(_)
         | Operator::Join(_)
         | Operator::Union(_)

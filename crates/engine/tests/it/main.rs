@@ -5,10 +5,12 @@
 #![cfg(test)]
 
 mod crash;
+mod enrich;
 mod flow;
 mod incremental;
 mod memory;
 mod network;
+mod reshape;
 mod setting;
 mod trouble;
 mod values;

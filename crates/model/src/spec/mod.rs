@@ -8,6 +8,7 @@ pub mod checks;
 mod decode;
 mod json;
 pub mod operator;
+pub mod reshape;
 mod schema;
 mod yaml;
 
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 pub use checks::*;
 pub use decode::{decode, decode_map};
 pub use operator::*;
+pub use reshape::*;
 pub use schema::json_schema;
 
 use crate::size::Span;
@@ -140,6 +142,42 @@ impl PipelineSpec {
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect()
+    }
+
+    /// The document as it runs: the asset a lookup names is read by an extract of its own, `<lookup>_reference`.
+    pub fn expanded(&self) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in &self.nodes {
+            let mut node = node.clone();
+            if let Operator::Lookup(lookup) = &mut node.operator
+                && lookup.reference.is_none()
+                && lookup.from.is_some()
+            {
+                let mut id = format!("{}_reference", node.id);
+                while self.node(&id).is_some() {
+                    id.push('_');
+                }
+                let extract = Extract {
+                    from: lookup.from.take(),
+                    asset: lookup.asset.take(),
+                    options: std::mem::take(&mut lookup.options),
+                    ..Extract::default()
+                };
+                nodes.push(Node {
+                    id: id.clone(),
+                    name: None,
+                    operator: Operator::Extract(extract),
+                    retry: node.retry.clone(),
+                    timeout: None,
+                });
+                lookup.reference = Some(id);
+            }
+            nodes.push(node);
+        }
+        PipelineSpec {
+            nodes,
+            ..self.clone()
+        }
     }
 
     /// The node of this id.

@@ -6,10 +6,15 @@
 
 mod cast;
 mod columns;
+mod flatten;
+mod lookup;
+mod mask;
+mod pivot;
 mod relational;
 mod text;
 mod validate;
 mod widen;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +31,7 @@ use synqx_model::spec::{Node, Operator};
 
 pub(crate) use self::text::{expression, names, order_item, quoted, require};
 use crate::meter::Meters;
+use crate::tokens::Salt;
 use crate::trouble::{Phase, inward};
 use crate::uses::disguised;
 
@@ -39,6 +45,8 @@ pub(crate) struct Lowering<'a> {
     /// The node's inputs in the order it names them.
     pub(crate) inputs: Vec<(InputRef, LogicalPlan)>,
     pub(crate) meters: &'a mut Meters,
+    /// The key of a mask, when the run has resolved it.
+    pub(crate) salt: Option<&'a Salt>,
 }
 
 impl Lowering<'_> {
@@ -61,7 +69,13 @@ impl Lowering<'_> {
             Operator::Deduplicate(deduplicate) => self.deduplicate(deduplicate).await,
             Operator::Sort(sort) => self.sort(sort).await,
             Operator::Aggregate(aggregate) => self.aggregate(aggregate).await,
+            Operator::Window(window) => self.window(window).await,
+            Operator::Pivot(pivot) => self.pivot(pivot).await,
+            Operator::Unpivot(unpivot) => self.unpivot(unpivot).await,
+            Operator::Flatten(flatten) => self.flatten(flatten).await,
+            Operator::Mask(mask) => self.mask(mask),
             Operator::Join(join) => self.join(join).await,
+            Operator::Lookup(lookup) => self.lookup(lookup).await,
             Operator::Union(union) => self.union(union),
             Operator::Sql(sql) => self.sql(&sql.0).await,
             Operator::Validate(validate) => self.validate(validate).await,
