@@ -4,10 +4,11 @@
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
 //! the protocol asks for), `incremental`
-//! (where a read begins and ends), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
+//! (where a read begins and ends), `backfill` (intervals that a person names), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
 //! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
 
 mod attempt;
+mod backfill;
 mod flow;
 mod incremental;
 mod intent;
@@ -30,6 +31,7 @@ use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
 use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
 use tokio_util::sync::CancellationToken;
 
+pub use backfill::{Backfill, BackfillRequest};
 pub use report::{LoadReport, PlanReport};
 pub use synqx_plan::{JoinPolicy, Placement, SourceReport};
 
@@ -73,6 +75,8 @@ pub struct RunOptions {
     pub reset: bool,
     /// Takes a stored position for that of another source, or of an earlier full read.
     pub adopt: bool,
+    /// Makes the run a slice of a backfill.
+    pub(crate) slice: Option<backfill::Slice>,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
@@ -102,6 +106,7 @@ impl RunOptions {
             abandon: false,
             reset: false,
             adopt: false,
+            slice: None,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),
@@ -162,6 +167,19 @@ impl Engine {
         let mut outcome = Box::pin(run::run(self, &spec.expanded(), options)).await;
         outcome.error = outcome.error.map(|error| self.clean(error));
         outcome
+    }
+
+    /// Plans a backfill, or takes up the one that was interrupted; its slices are run one after another. Errors: `E0103`,
+    /// `E0114`, `E0503`, `E0506`, and those of the source.
+    pub async fn backfill(
+        &self,
+        spec: &PipelineSpec,
+        request: &BackfillRequest,
+        options: &RunOptions,
+    ) -> Result<Backfill> {
+        backfill::plan(self, spec, request, options)
+            .await
+            .map_err(|error| self.clean(error))
     }
 
     /// Opens one connection of a document for one-off work (check, discover, preview). Errors: `E0109`, `E0110`,

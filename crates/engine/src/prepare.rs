@@ -99,7 +99,10 @@ impl Prepared {
             target.source_key = source_key(spec, &graph, node, &opened, &target);
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
-                    load.position = position(&graph, node, &opened);
+                    load.position = match &options.slice {
+                        None => position(&graph, node, &opened),
+                        Some(_) => stored.position(node),
+                    };
                     load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
                 }

@@ -69,6 +69,8 @@ pub struct Range {
     pub inclusive: bool,
     /// Rows up to this value; none at all when there is none.
     pub to: Option<Literal>,
+    /// Only rows below `to`, none at it.
+    pub below: bool,
 }
 
 /// How to compile.
@@ -556,6 +558,7 @@ fn within(rows: LogicalPlan, range: &Range, schema: &Schema) -> Result<LogicalPl
     let bound = |value: &Literal| -> Result<Expr> { Ok(lit(scalar(value, data_type)?)) };
     let condition = match &range.to {
         None => lit(false),
+        Some(to) if range.below => cursor.clone().lt(bound(to)?),
         Some(to) => cursor.clone().lt_eq(bound(to)?),
     };
     let condition = match &range.from {

@@ -4,6 +4,7 @@
 //! `cargo x up`; a test that needs one fails when it is missing.
 #![cfg(test)]
 
+mod backfill;
 mod crash;
 mod enrich;
 mod flow;
