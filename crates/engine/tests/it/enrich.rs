@@ -69,7 +69,7 @@ async fn tokens_join_as_the_values_did() {
         )
     };
     let yaml = document(&format!(
-        "  m: {{{}}}\n  k: {{{}}}\n  r: {{extract: {{from: d, asset: r.csv}}}}\n  n: {{sql: \"select count(*) as n, min(length(m.mail)) as l, min(m.id) > 0 and max(m.id) < 10 as d, bool_or(m.mail = 'ann@example.org') as clear from m join k on m.mail = k.mail\"}}",
+        "  m: {{{}}}\n  k: {{{}}}\n  r: {{extract: {{from: d, asset: r.csv}}}}\n  n: {{sql: \"select count(*) as n, min(length(m.mail)) as l, min(m.id) >= 0 and max(m.id) < 10 as d, bool_or(m.mail = 'ann@example.org') as clear from m join k on m.mail = k.mail\"}}",
         mask("p"),
         mask("r"),
     ));

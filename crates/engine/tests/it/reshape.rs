@@ -118,10 +118,16 @@ async fn window_frames_are_the_nodes_or_the_columns_own() {
         "window: {input: p, partition_by: [g], columns: {total: sum(v), n: count(*) filter (where v > 1), mean: avg(v)}}",
     )
     .await;
+    let total = whole[1].split(',').collect::<Vec<_>>();
     assert_eq!(
-        whole[1..2],
-        ["a,9223372036854775807,18446744073709551614,2,9223372036854775807".to_owned()],
-        "sums are exact, means are floats: {whole:?}"
+        total[2..4],
+        ["18446744073709551614", "2"],
+        "sums are exact: {whole:?}"
+    );
+    assert_eq!(
+        total[4].parse::<f64>(),
+        Ok(9_223_372_036_854_775_807_f64),
+        "means are floats"
     );
 }
 
@@ -352,10 +358,28 @@ async fn pivots_that_cannot_be_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unpivot_makes_one_row_per_column_in_a_type_that_holds_all() {
     let csv = "id,a,b,c\n1,10,2.5,x\n2,,7,y\n";
-    let numbers = lines(csv, "unpivot: {input: p, columns: [a, b], name: what, value: n}").await;
-    let error = refusal(csv, "unpivot: {input: p, columns: [a, c]}").await;
-    assert_eq!(error.code(), Code::E0402, "{error:?}");
-    assert!(numbers.is_empty() || numbers[0] == "id,c,what,n", "{numbers:?}");
+    let typed = |node: &str| {
+        document(&format!(
+            "  k: {{cast: {{input: p, columns: {{a: int, b: 'decimal(10,2)'}}}}}}\n  n: {{{node}}}"
+        ))
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "p.csv", csv);
+    let error = refused(dir.path(), &typed("unpivot: {input: k, columns: [a, c]}")).await;
+    assert_eq!(
+        (error.code(), error.node()),
+        (Code::E0402, Some("n")),
+        "{error:?}"
+    );
+    let numbers = written(
+        dir.path(),
+        &typed("unpivot: {input: k, columns: [a, b], name: what, value: n}"),
+    )
+    .await;
+    assert_eq!(
+        numbers,
+        ["id,c,what,n", "1,x,a,10.00", "1,x,b,2.50", "2,y,b,7.00"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,7 +436,7 @@ async fn an_unpivot_leaves_nulls_out_unless_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_become_rows_with_their_places() {
-    let lists = "  l: {sql: \"select id, case when id = 3 then null when id = 2 then arrow_cast(make_array(), 'List(Int64)') else make_array(id * 10, null, id) end as items from p\"}\n";
+    let lists = "  l: {sql: \"select id, case when id = 3 then null when id = 2 then array_remove(make_array(id), id) else make_array(id * 10, null, id) end as items from p\"}\n";
     let exploded = |keys: &str| {
         document(&format!(
             "{lists}  n: {{flatten: {{input: l, explode: items{keys}}}}}"

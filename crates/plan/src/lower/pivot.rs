@@ -11,7 +11,6 @@ use synqx_model::{Code, Error, Result};
 use synqx_sdk::type_names::{is_text, render_type};
 
 use super::widen::common;
-use super::window::call;
 use super::{Lowering, quoted};
 use crate::trouble::{Phase, duplicate, inward};
 
@@ -23,7 +22,7 @@ impl Lowering<'_> {
         }
         let data_type = self.type_of(&spec.column)?;
         let column = quoted(&spec.column);
-        let mut cell = call(&spec.cell, "pivot")?;
+        let mut cell = self.call(&spec.cell, false)?;
         let own = match cell.filter.take() {
             Some(filter) => format!(" and ({filter})"),
             None => String::new(),
@@ -111,9 +110,13 @@ impl Lowering<'_> {
             }
         }
         let mut items: Vec<String> = kept.iter().map(|name| quoted(name)).collect();
-        let labels: Vec<String> = spec.columns.iter().map(|name| text_literal(name)).collect();
+        let labels: Vec<String> = spec
+            .columns
+            .iter()
+            .map(|name| format!("arrow_cast({}, 'Utf8View')", text_literal(name)))
+            .collect();
         items.push(format!(
-            "arrow_cast(unnest(make_array({})), 'Utf8View') as {}",
+            "unnest(make_array({})) as {}",
             labels.join(", "),
             quoted(&spec.name)
         ));

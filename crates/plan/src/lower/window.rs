@@ -59,7 +59,7 @@ impl Lowering<'_> {
                 errors.push(duplicate(name).with_hint("give the window's column another name"));
                 continue;
             }
-            match framed(column, spec) {
+            match framed(self, column, spec) {
                 Ok((function, frame)) => {
                     items.push(format!("{function} over ({over}{frame}) as {}", quoted(name)));
                 }
@@ -82,6 +82,42 @@ impl Lowering<'_> {
         }
         Ok(format!("({})", expression(text)?))
     }
+
+    /// The user's text, if it is one call of a function over many rows, without OVER. DataFusion would take a function of
+    /// one row and forget the rest of the clause. Errors: `E0103`, `E0801`, `E0802`.
+    pub(super) fn call(&self, text: &str, windows: bool) -> Result<ast::Function> {
+        expression(text)?;
+        let parsed = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql(text)
+            .and_then(|mut parser| parser.parse_expr());
+        let function = match parsed {
+            Ok(ast::Expr::Function(function)) if function.over.is_none() => function,
+            Ok(_) => {
+                let error = Error::new(Code::E0103, format!("`{text}` is not one call of a function"));
+                return Err(error
+                    .with_detail("A column is one call; what stands around it is computed after.")
+                    .with_hint(
+                        "write the call alone, without OVER; compute with the result in a `map` after it",
+                    ));
+            }
+            Err(_) => return Err(Error::bug("an expression parsed once and not twice")),
+        };
+        let name = function.name.to_string().replace('"', "").to_lowercase();
+        let state = self.context.state();
+        let known = state.aggregate_functions().contains_key(&name)
+            || (windows && state.window_functions().contains_key(&name));
+        if known {
+            return Ok(function);
+        }
+        let kind = if windows {
+            "window function or aggregate"
+        } else {
+            "aggregate"
+        };
+        Err(Error::new(Code::E0802, format!("`{name}` is no {kind}"))
+            .with_detail("It computes one row, or does not exist.")
+            .with_hint("compute it in a `map` before or after; aggregates are `sum`, `count`, `min`, `max`, `avg` and the like"))
+    }
 }
 
 fn kept<T>(results: Vec<Result<T>>, errors: &mut Vec<Error>) -> Vec<T> {
@@ -90,12 +126,12 @@ fn kept<T>(results: Vec<Result<T>>, errors: &mut Vec<Error>) -> Vec<T> {
 }
 
 /// The call and its frame as SQL. Errors: `E0103`, `E0801`.
-fn framed(column: &WindowColumn, spec: &Window) -> Result<(String, String)> {
+fn framed(lowering: &Lowering<'_>, column: &WindowColumn, spec: &Window) -> Result<(String, String)> {
     let (text, frame) = match column {
         WindowColumn::Function(text) => (text, spec.frame.as_deref()),
         WindowColumn::Framed(own) => (&own.function, Some(own.frame.as_str())),
     };
-    let call = call(text, "window")?;
+    let call = lowering.call(text, true)?;
     let name = call.name.to_string().to_lowercase();
     if spec.order_by.is_empty() && (frame.is_some() || ORDERED.contains(&name.as_str())) {
         let what = if frame.is_some() { "a frame" } else { name.as_str() };
@@ -111,25 +147,6 @@ fn framed(column: &WindowColumn, spec: &Window) -> Result<(String, String)> {
         None => String::new(),
     };
     Ok((call.to_string(), frame))
-}
-
-/// The user's text, if it is one function call without OVER. Errors: `E0103`, `E0801`.
-pub(super) fn call(text: &str, place: &str) -> Result<ast::Function> {
-    expression(text)?;
-    let parsed = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr());
-    match parsed {
-        Ok(ast::Expr::Function(function)) if function.over.is_none() => Ok(function),
-        Ok(_) => Err(
-            Error::new(Code::E0103, format!("`{text}` is not one call of a function"))
-                .with_detail(format!(
-                    "A {place} computes one call per column and adds what stands around it."
-                ))
-                .with_hint("write the call alone, without OVER; compute with the result in a `map` after it"),
-        ),
-        Err(_) => Err(Error::bug("an expression parsed once and not twice")),
-    }
 }
 
 fn window_frame(text: &str) -> Result<String> {
