@@ -107,7 +107,7 @@ pub(crate) fn test() -> Result<()> {
     let start = Instant::now();
     let tally = run.stage("tests", || tests(&root))?;
     let took = start.elapsed();
-    run.stage("gen", || cli_binary::generate(cli_binary::Generate::Check))?;
+    run.stage("gen", || crate::generate(cli_binary::Generate::Check))?;
     run.stage("examples", examples::run)?;
     if process::in_ci() {
         run.stage("clean", || unchanged(&root))?;

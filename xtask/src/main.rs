@@ -12,6 +12,7 @@
 
 mod ci;
 mod cli_binary;
+mod coverage;
 mod demo;
 mod examples;
 mod failure;
@@ -52,6 +53,11 @@ fn main() -> ExitCode {
     }
 }
 
+pub(crate) fn generate(what: cli_binary::Generate) -> Result<()> {
+    cli_binary::generate(what)?;
+    coverage::generate(what)
+}
+
 fn dispatch(words: &[&str]) -> Result<()> {
     match words {
         ["demo"] => demo::run(),
@@ -63,8 +69,8 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["env"] => services::print_env(),
         ["bless"] => ci::bless(),
         ["examples"] => examples::run(),
-        ["gen"] => cli_binary::generate(cli_binary::Generate::Write),
-        ["gen", "--check"] => cli_binary::generate(cli_binary::Generate::Check),
+        ["gen"] => generate(cli_binary::Generate::Write),
+        ["gen", "--check"] => generate(cli_binary::Generate::Check),
         ["tidy"] => tidy::run(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

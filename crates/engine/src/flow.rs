@@ -4,14 +4,16 @@
 //! error stops all tasks of the fragment. Cancelling stops them between two batches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use synqx_model::event::{EventKind, StepState};
 use synqx_model::{Code, Error, Result};
-use synqx_plan::{Exchange, Fragment, Output, PlanGraph, RunContext, Spool, StepMeter};
-use synqx_sdk::{BatchStream, Load, Writer};
+use synqx_plan::{Exchange, Fragment, Output, PlanGraph, Relay, RunContext, Spool, StepMeter};
+use synqx_sdk::{BatchStream, Load, RawReader, Writer};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,8 @@ pub(crate) struct Flow<'a> {
 pub(crate) struct OpenLoad<'a> {
     pub(crate) load: &'a mut Box<dyn Load>,
     pub(crate) lanes: usize,
+    /// The scan whose rows are relayed undecoded, instead of the fragment's.
+    pub(crate) relay: Option<&'a Relay>,
 }
 
 /// How long lanes that were told to stop are waited for.
@@ -142,6 +146,9 @@ impl Flow<'_> {
     }
 
     async fn load(&self, fragment: &Fragment, open: &mut OpenLoad<'_>) -> Result<()> {
+        if let Some(relay) = open.relay {
+            return self.relay(fragment, relay, open).await;
+        }
         let streams = fragment.execute(open.lanes.max(1), self.run.clone()).await?;
         let mut lanes: Vec<(BatchStream, Box<dyn Writer>)> = Vec::new();
         for stream in streams {
@@ -158,6 +165,79 @@ impl Flow<'_> {
             ));
         }
         join(tasks).await.map(|_| ())
+    }
+}
+
+impl Flow<'_> {
+    /// Hands the rows of a scan on as they are; the lanes share its parts.
+    async fn relay(&self, fragment: &Fragment, relay: &Relay, open: &mut OpenLoad<'_>) -> Result<()> {
+        let extract = relay
+            .nodes()
+            .first()
+            .map_or_else(String::new, |node| (*node).to_owned());
+        let reader = relay.open().await.map_err(|error| error.at_node(&extract))?;
+        let reader: Arc<dyn RawReader> = Arc::from(reader);
+        let parts = Arc::new(AtomicUsize::new(0));
+        let count = relay.plan().partitions.len();
+        let load = self.plan.meters.step(&fragment.node).cloned().unwrap_or_default();
+        let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+        for _ in 0..open.lanes.clamp(1, count.max(1)) {
+            let lane = RawLane {
+                reader: Arc::clone(&reader),
+                parts: Arc::clone(&parts),
+                count,
+                extract: extract.clone(),
+                steps: relay.meters().map(Arc::clone).collect(),
+                load: Arc::clone(&load),
+                cancel: self.cancel.clone(),
+            };
+            tasks.spawn(lane.run(open.load.writer().await?));
+        }
+        join(tasks).await.map(|_| ())
+    }
+}
+
+/// One lane of a relay.
+struct RawLane {
+    reader: Arc<dyn RawReader>,
+    /// The next part that no lane has taken.
+    parts: Arc<AtomicUsize>,
+    count: usize,
+    extract: String,
+    steps: Vec<Arc<StepMeter>>,
+    load: Arc<StepMeter>,
+    cancel: CancellationToken,
+}
+
+impl RawLane {
+    async fn run(self, mut writer: Box<dyn Writer>) -> Result<()> {
+        self.meters().for_each(|meter| meter.open());
+        let mut handed = 0;
+        loop {
+            let part = self.parts.fetch_add(1, Ordering::Relaxed);
+            if part >= self.count {
+                break;
+            }
+            let at = |error: Error| error.at_node(&self.extract);
+            let mut rows = self.reader.read(part).await.map_err(at)?;
+            while let Some(chunk) = next(&mut rows, &self.cancel).await.map_err(at)? {
+                let (rows, bytes) = (chunk.rows, chunk.bytes.len() as u64);
+                writer.write_raw(chunk).await?;
+                handed += rows;
+                self.meters().for_each(|meter| meter.emit(rows, bytes));
+            }
+        }
+        drop(self.reader);
+        let written = writer.finish().await?;
+        self.steps
+            .iter()
+            .chain([&self.load])
+            .for_each(|meter| meter.finish());
+        accounted(handed, written.rows)
+    }
+
+    fn meters(&self) -> impl Iterator<Item = &Arc<StepMeter>> {
+        self.steps.iter().chain([&self.load])
     }
 }
 
@@ -191,24 +271,28 @@ async fn write_lane(
     drop(stream);
     let written = writer.finish().await?;
     meter.finish();
-    if written.rows != handed {
-        return Err(Error::new(
-            Code::E0505,
-            "a writer does not account for the rows it was handed",
-        )
-        .with_detail(format!(
-            "It was handed {handed} rows and says it wrote {}.",
-            written.rows
-        ))
-        .with_hint("nothing was published; report this with run.json"));
-    }
-    Ok(())
+    accounted(handed, written.rows)
 }
 
-async fn next(
-    stream: &mut BatchStream,
+/// A writer must have written what it was handed. Errors: `E0505`.
+fn accounted(handed: u64, written: u64) -> Result<()> {
+    if written == handed {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::E0505,
+        "a writer does not account for the rows it was handed",
+    )
+    .with_detail(format!(
+        "It was handed {handed} rows and says it wrote {written}."
+    ))
+    .with_hint("nothing was published; report this with run.json"))
+}
+
+async fn next<T>(
+    stream: &mut Pin<Box<dyn Stream<Item = Result<T>> + Send>>,
     cancel: &CancellationToken,
-) -> Result<Option<arrow::record_batch::RecordBatch>> {
+) -> Result<Option<T>> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(cancelled()),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use synqx_model::dag::{Graph, shares_target};
 use synqx_model::spec::{Load as LoadSpec, Mask, Operator, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
-use synqx_plan::{JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Salt, compile};
-use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, Role, Target};
+use synqx_plan::{Fragment, JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Relay, Salt, compile};
+use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, RawForm, Role, Target};
 
 use crate::incremental::{narrow, position};
 use crate::intent::Intent;
@@ -32,6 +32,18 @@ pub(crate) struct PreparedLoad {
     pub(crate) position: Position,
     /// What was committed last when the range of an incremental read was made; `begin` must find the same.
     pub(crate) expected: Option<Option<Committed>>,
+    /// The scan whose rows are relayed undecoded, where they are.
+    pub(crate) relay: Option<Relay>,
+}
+
+/// The scan whose rows a fragment hands on untouched, and the raw form the source has for it. Errors: those of planning
+/// a read.
+async fn raw_offer(fragment: &Fragment) -> Result<Option<(Relay, RawForm)>> {
+    let Some(relay) = fragment.relay().await? else {
+        return Ok(None);
+    };
+    let form = relay.source()?.raw_form(relay.scan()).await?;
+    Ok(form.map(|form| (relay, form)))
 }
 
 /// Everything an attempt needs before it begins.
@@ -74,7 +86,7 @@ impl Prepared {
             spool: read_first(&graph, &opened, &targets).await?,
             salts: salts(engine, spec, run.is_some(), &mut stored.notes).await?,
         };
-        let plan = compile(spec, &graph, &opened, &plan_options).await?;
+        let mut plan = compile(spec, &graph, &opened, &plan_options).await?;
         if plan.has_limit() && opened.values().any(|source| source.range.is_some()) {
             return Err(limited());
         }
@@ -87,6 +99,7 @@ impl Prepared {
         for load in &mut loads {
             load.position = position(&graph, load.rejects_of.as_deref().unwrap_or_default(), &opened);
         }
+        let mut raw = Vec::new();
         for fragment in &plan.fragments {
             let Output::Load(node) = &fragment.output else {
                 continue;
@@ -97,8 +110,14 @@ impl Prepared {
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
             target.source_key = source_key(spec, &graph, node, &opened, &target);
+            let offer = raw_offer(fragment).await?;
+            target.raw = offer.as_ref().map(|(_, form)| form.clone());
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
+                    if let Some((relay, form)) = offer.filter(|_| load.preparation.raw) {
+                        load.relay = Some(relay.for_lanes(load.preparation.lanes).await?);
+                        raw.push((node.clone(), form));
+                    }
                     load.position = match &options.slice {
                         None => position(&graph, node, &opened),
                         Some(_) => stored.position(node),
@@ -107,6 +126,12 @@ impl Prepared {
                     loads.push(load);
                 }
                 Err(error) => errors.push(error.at_node(node)),
+            }
+        }
+        for (node, form) in raw {
+            let load = loads.iter().find(|load| load.node == node);
+            if let Some(relay) = load.and_then(|load| load.relay.as_ref()) {
+                plan.relayed(&node, relay, &form);
             }
         }
         match Error::all(errors) {
@@ -254,6 +279,7 @@ async fn prepared(
         connection: Arc::clone(connection),
         position: Position::default(),
         expected: None,
+        relay: None,
     })
 }
 
@@ -394,6 +420,7 @@ fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Targe
         allow_loss: load.allow_loss.clone(),
         replace: load.replace.clone().unwrap_or_default(),
         lanes: load.lanes.map(|lanes| lanes as usize),
+        raw: None,
         options: load.options.clone(),
         run,
         spec_hash: spec.hash(),

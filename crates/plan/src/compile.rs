@@ -19,7 +19,7 @@ use synqx_model::dag::{Graph, InputRef};
 use synqx_model::manifest::StepKind;
 use synqx_model::spec::{Load, Node, Operator, PartitionBy, PipelineSpec, Switch};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Budget, Connection, Dataset, Literal, TableSchema};
+use synqx_sdk::{Budget, Connection, Dataset, Literal, RawForm, TableSchema};
 use tokio::sync::OnceCell;
 
 use crate::annotations::annotated;
@@ -32,6 +32,7 @@ use crate::fragment::{Fragment, JoinPolicy, Output};
 use crate::lower::{BRANCH, Lowering, names, quoted, require};
 use crate::meter::Meters;
 use crate::predicate::scalar;
+use crate::relay::Relay;
 use crate::session::{any_operator, session};
 use crate::source::SourceTable;
 use crate::step::Step;
@@ -157,6 +158,21 @@ impl PlanGraph {
         self.fragments
             .iter()
             .any(|fragment| fragment.joins == JoinPolicy::Hash && any_operator(&fragment.logical, &joins))
+    }
+
+    /// Notes that a load's rows are relayed undecoded.
+    pub fn relayed(&mut self, load: &str, relay: &Relay, form: &RawForm) {
+        let nodes = relay.nodes();
+        for step in &mut self.steps {
+            if step.node == load || nodes.contains(&step.node.as_str()) {
+                step.placement = Placement::Raw;
+            }
+        }
+        if let (Some(node), Ok(mut reports)) = (nodes.first(), self.reports.lock())
+            && let Some(report) = reports.iter_mut().find(|report| report.node == *node)
+        {
+            report.relayed(relay, form);
+        }
     }
 
     /// Lets every source plan its scan and returns what each was asked for. Errors: `E02xx`, `E08xx`.

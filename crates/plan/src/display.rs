@@ -4,7 +4,9 @@
 //! the start, so that nothing downstream changes when pushdown and clusters arrive.
 
 use serde::Serialize;
-use synqx_sdk::{Acceptance, Predicate, ReadPlan, Scan};
+use synqx_sdk::{Acceptance, Predicate, RawForm, ReadPlan, Scan};
+
+use crate::relay::Relay;
 
 /// Where a part of the plan runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,5 +78,21 @@ impl SourceReport {
             bytes: plan.bytes,
             notes: scan.table.notes.iter().chain(&plan.notes).cloned().collect(),
         }
+    }
+
+    /// The scan is read in its raw form, maybe in other parts.
+    pub(crate) fn relayed(&mut self, relay: &Relay, form: &RawForm) {
+        let plan = relay.plan();
+        self.statement.clone_from(&form.statement);
+        self.columns.clone_from(&relay.scan().columns);
+        self.partitions = plan.partitions.iter().map(|p| p.label.clone()).collect();
+        self.notes = relay
+            .scan()
+            .table
+            .notes
+            .iter()
+            .chain(&plan.notes)
+            .cloned()
+            .collect();
     }
 }

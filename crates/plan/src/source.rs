@@ -158,6 +158,18 @@ pub(crate) struct SourceExec {
 }
 
 impl SourceExec {
+    pub(crate) fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
+    pub(crate) fn plan(&self) -> &ReadPlan {
+        &self.plan
+    }
+
+    pub(crate) fn open(&self) -> &OpenSource {
+        &self.open
+    }
+
     fn new(node: String, open: OpenSource, scan: Scan, plan: ReadPlan, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),

@@ -118,6 +118,18 @@ pub(crate) struct StepExec {
 }
 
 impl StepExec {
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<StepMeter> {
+        &self.meter
+    }
+
     pub(crate) fn new(step: &Step, input: Arc<dyn ExecutionPlan>) -> Self {
         StepExec {
             node: step.node.clone(),

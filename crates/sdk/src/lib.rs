@@ -17,6 +17,7 @@ pub mod lane;
 pub mod limits;
 pub mod predicate;
 pub mod probe;
+pub mod raw;
 pub mod read;
 pub mod registry;
 pub mod resolve;
@@ -31,6 +32,7 @@ pub use connector::{
 pub use limits::{Delivery, FenceKind, Limits};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};
 pub use probe::{Effect, Moment, Probe};
+pub use raw::{RawChunk, RawForm, RawReader, RawStream};
 pub use read::{BatchStream, Dataset, HighWater, Partition, ReadPlan, Reader, Scan, Source};
 pub use registry::Registry;
 pub use resolve::Resolve;

@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use futures::Stream;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use synqx_model::Result;
 use synqx_model::spec::PartitionBy;
+use synqx_model::{Error, Result};
 
 use crate::connector::TableSchema;
 use crate::predicate::{Acceptance, Literal, Predicate};
+use crate::raw::{RawForm, RawReader};
 
 /// Batches as they arrive. Batches aim for `Budget::batch_target` bytes.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -131,6 +132,16 @@ pub trait Source: Send + Sync {
 
     /// Takes the snapshot and gets ready. Errors: `E0215` when the asset is no longer as planned, `E02xx`.
     async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>>;
+
+    /// The form in which the scan's rows could be handed over undecoded; none where there is none. Errors: `E02xx`.
+    async fn raw_form(&self, _scan: &Scan) -> Result<Option<RawForm>> {
+        Ok(None)
+    }
+
+    /// Like `open`, for rows in their raw form. Only asked of a source that has one. Errors: `E0215`, `E02xx`.
+    async fn open_raw(&self, _scan: &Scan, _plan: &ReadPlan) -> Result<Box<dyn RawReader>> {
+        Err(Error::bug("a source without a raw form is read raw"))
+    }
 }
 
 /// An open read. Dropping it releases the snapshot; dropping a stream stops the work behind it, also on a server.

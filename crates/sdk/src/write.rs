@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use synqx_model::spec::{ReplaceOptions, SchemaPolicy, WriteMode};
-use synqx_model::{Position, Result, RunId, StreamKey};
+use synqx_model::{Error, Position, Result, RunId, StreamKey};
 
 use crate::limits::{Delivery, Limits};
+use crate::raw::{RawChunk, RawForm};
 
 /// Where and how rows are to be written.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Target {
     pub replace: ReplaceOptions,
     /// Writers wanted; the destination decides when absent.
     pub lanes: Option<usize>,
+    /// The raw form in which the rows can arrive; decoded batches when none.
+    pub raw: Option<RawForm>,
     /// The connector's options for this asset.
     pub options: Map<String, Value>,
     /// What positions and fences are filed under.
@@ -113,6 +116,8 @@ pub struct Preparation {
     pub lanes: usize,
     /// What a repeated run means for the rows, in this mode at this target.
     pub delivery: Delivery,
+    /// Rows are taken in the raw form that was offered; where they are not, a note says why.
+    pub raw: bool,
     /// Statements and file operations, in order.
     pub actions: Vec<Action>,
     /// Sentences a person should read: locks held, what is not carried over.
@@ -199,6 +204,11 @@ pub trait Load: Send + Sync {
 pub trait Writer: Send {
     /// Writes a batch of the target's schema. A batch of zero rows is fine.
     async fn write(&mut self, batch: RecordBatch) -> Result<()>;
+
+    /// Writes rows in the raw form that the preparation took. A lane takes batches or raw rows, never both.
+    async fn write_raw(&mut self, _chunk: RawChunk) -> Result<()> {
+        Err(Error::bug("raw rows are written where none are taken"))
+    }
 
     /// Makes the lane's rows durable (or ready, on the direct path).
     async fn finish(self: Box<Self>) -> Result<Written>;

@@ -232,6 +232,7 @@ impl Writing {
             path,
             why: why.to_owned(),
             lanes,
+            raw: false,
             delivery: if path == PublishPath::Fresh {
                 Delivery::ExactlyOnce
             } else {

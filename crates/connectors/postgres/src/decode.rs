@@ -83,46 +83,47 @@ struct List {
 }
 
 impl Builder {
-    fn new(kind: &Kind) -> Builder {
+    /// A builder with room for so many rows.
+    fn new(kind: &Kind, rows: usize) -> Builder {
         match kind {
-            Kind::Bool => Builder::Bool(BooleanBuilder::new()),
-            Kind::Int2 => Builder::Int2(Int16Builder::new()),
-            Kind::Int4 => Builder::Int4(Int32Builder::new()),
-            Kind::Int8 => Builder::Int8(Int64Builder::new()),
-            Kind::Oid => Builder::Oid(UInt32Builder::new()),
-            Kind::Float4 => Builder::Float4(Float32Builder::new()),
-            Kind::Float8 => Builder::Float8(Float64Builder::new()),
+            Kind::Bool => Builder::Bool(BooleanBuilder::with_capacity(rows)),
+            Kind::Int2 => Builder::Int2(Int16Builder::with_capacity(rows)),
+            Kind::Int4 => Builder::Int4(Int32Builder::with_capacity(rows)),
+            Kind::Int8 => Builder::Int8(Int64Builder::with_capacity(rows)),
+            Kind::Oid => Builder::Oid(UInt32Builder::with_capacity(rows)),
+            Kind::Float4 => Builder::Float4(Float32Builder::with_capacity(rows)),
+            Kind::Float8 => Builder::Float8(Float64Builder::with_capacity(rows)),
             Kind::Numeric(_) | Kind::Money => match kind.arrow() {
                 DataType::Decimal128(p, s) => Builder::Decimal128(
-                    Decimal128Builder::new().with_data_type(DataType::Decimal128(p, s)),
+                    Decimal128Builder::with_capacity(rows).with_data_type(DataType::Decimal128(p, s)),
                     p,
                     s,
                 ),
                 DataType::Decimal256(p, s) => Builder::Decimal256(
-                    Decimal256Builder::new().with_data_type(DataType::Decimal256(p, s)),
+                    Decimal256Builder::with_capacity(rows).with_data_type(DataType::Decimal256(p, s)),
                     p,
                     s,
                 ),
-                _ => Builder::NumericText(StringViewBuilder::new(), String::new()),
+                _ => Builder::NumericText(StringViewBuilder::with_capacity(rows), String::new()),
             },
             Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Inet | Kind::Other => {
-                Builder::Text(StringViewBuilder::new())
+                Builder::Text(StringViewBuilder::with_capacity(rows))
             }
-            Kind::Jsonb => Builder::Jsonb(StringViewBuilder::new()),
-            Kind::Bytea => Builder::Bytes(BinaryViewBuilder::new()),
-            Kind::Date => Builder::Date(Date32Builder::new()),
-            Kind::Time(_) => Builder::Time(Time64MicrosecondBuilder::new()),
-            Kind::Timestamp(_) => Builder::Timestamp(TimestampMicrosecondBuilder::new()),
+            Kind::Jsonb => Builder::Jsonb(StringViewBuilder::with_capacity(rows)),
+            Kind::Bytea => Builder::Bytes(BinaryViewBuilder::with_capacity(rows)),
+            Kind::Date => Builder::Date(Date32Builder::with_capacity(rows)),
+            Kind::Time(_) => Builder::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            Kind::Timestamp(_) => Builder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows)),
             Kind::TimestampTz(_) => {
-                Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+                Builder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC"))
             }
-            Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::new()),
-            Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::new(16)),
+            Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
+            Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
             Kind::Array(element, _) => Builder::List(Box::new(List {
                 item: Arc::new(element.mark(Field::new("item", element.arrow(), true))),
                 offsets: vec![0],
-                nulls: NullBufferBuilder::new(1024),
-                child: Builder::new(element),
+                nulls: NullBufferBuilder::new(rows),
+                child: Builder::new(element, rows),
             })),
         }
     }
@@ -313,6 +314,7 @@ impl List {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     schema: SchemaRef,
+    kinds: Vec<Kind>,
     builders: Vec<Builder>,
     target: usize,
     row_limit: u64,
@@ -335,9 +337,10 @@ impl Decoder {
         row_limit: u64,
         place: String,
     ) -> Self {
-        let builders = kinds.iter().map(Builder::new).collect();
+        let builders = kinds.iter().map(|kind| Builder::new(kind, 0)).collect();
         Decoder {
             schema,
+            kinds: kinds.to_vec(),
             builders,
             target,
             row_limit,
@@ -375,11 +378,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// The schema of the batches.
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Whether a batch is ready to be taken.
     pub(crate) fn full(&self) -> bool {
         self.bytes >= self.target
@@ -395,6 +393,9 @@ impl Decoder {
             .iter_mut()
             .map(Builder::finish)
             .collect::<Result<Vec<_>>>()?;
+        // The next batch is about as long: growing by doubling would copy every value once more.
+        let room = self.rows + (self.rows >> 6);
+        self.builders = self.kinds.iter().map(|kind| Builder::new(kind, room)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         (self.rows, self.bytes) = (0, 0);
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)

@@ -15,13 +15,15 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use synqx_model::{Code, Error, Result};
+use synqx_sdk::RawChunk;
 
 use crate::decode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::fit::Wire;
 use crate::numeric;
 
-/// Bytes handed to the driver at once.
-const CHUNK: usize = 512 << 10;
+/// Bytes handed to the driver at once, with room for the row that fills them. Larger pieces cost fresh pages each time.
+const CHUNK: usize = 56 << 10;
+const ROOM: usize = 64 << 10;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// One column to write.
@@ -77,7 +79,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(lanes: Vec<Lane>, place: String) -> Self {
-        let mut buffer = Vec::with_capacity(CHUNK + (CHUNK >> 3));
+        let mut buffer = Vec::with_capacity(ROOM);
         buffer.extend_from_slice(HEADER);
         Encoder {
             lanes,
@@ -124,6 +126,13 @@ impl Encoder {
         Ok(None)
     }
 
+    /// Counts rows that are sent as they are; what must be sent before them, where there is something.
+    pub(crate) fn pass(&mut self, chunk: &RawChunk) -> Option<Bytes> {
+        self.rows += chunk.rows;
+        self.bytes += chunk.bytes.len() as u64;
+        (!self.buffer.is_empty()).then(|| self.take())
+    }
+
     /// What is left, with the trailer.
     pub(crate) fn finish(&mut self) -> Bytes {
         self.buffer.extend_from_slice(&(-1i16).to_be_bytes());
@@ -132,7 +141,7 @@ impl Encoder {
 
     fn take(&mut self) -> Bytes {
         self.bytes += self.buffer.len() as u64;
-        let next = Vec::with_capacity(CHUNK + (CHUNK >> 3));
+        let next = Vec::with_capacity(ROOM);
         Bytes::from(std::mem::replace(&mut self.buffer, next))
     }
 
@@ -290,9 +299,13 @@ fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Trou
     Ok(())
 }
 
+/// Length and value in one piece: a second append would be a second look at the room left.
 fn sized<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
-    out.extend_from_slice(&(N as i32).to_be_bytes());
-    out.extend_from_slice(&bytes);
+    const { assert!(N <= 8) }
+    let mut room = [0u8; 12];
+    room[..4].copy_from_slice(&(N as i32).to_be_bytes());
+    room[4..4 + N].copy_from_slice(&bytes);
+    out.extend_from_slice(&room[..4 + N]);
 }
 
 fn text(out: &mut Vec<u8>, value: &str, version: Option<u8>) -> Result<(), Trouble> {
@@ -356,10 +369,15 @@ impl Col {
             Col::Int(a, width) => integer(out, a.value(row), *width)?,
             Col::Float4(a) => sized(out, a.value(row).to_be_bytes()),
             Col::Float8(a) => sized(out, a.value(row).to_be_bytes()),
-            Col::Decimal128(a, scale) => framed(out, |out| {
-                numeric::write_i128(out, a.value(row), *scale);
-                Ok(())
-            })?,
+            Col::Decimal128(a, scale) => {
+                let value = a.value(row);
+                if !numeric::write_short(out, value, *scale) {
+                    framed(out, |out| {
+                        numeric::write_i128(out, value, *scale);
+                        Ok(())
+                    })?;
+                }
+            }
             Col::Decimal256(a, scale) => framed(out, |out| {
                 numeric::write_i256(out, a.value(row), *scale);
                 Ok(())

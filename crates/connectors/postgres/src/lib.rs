@@ -25,6 +25,7 @@ mod names;
 mod numeric;
 mod partition;
 mod predicates;
+mod raw;
 mod read;
 mod tls;
 mod wire;

@@ -11,6 +11,17 @@ const NAN: u16 = 0xC000;
 const PLUS_INFINITY: u16 = 0xD000;
 const MINUS_INFINITY: u16 = 0xF000;
 
+/// Powers of ten that an i64 holds.
+const POWERS: [i64; 19] = {
+    let mut powers = [1i64; 19];
+    let mut i = 1;
+    while i < 19 {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
+
 /// Why a numeric cannot become a decimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -59,6 +70,14 @@ impl<'a> Wire<'a> {
         if !matches!(self.sign, POSITIVE | NEGATIVE) {
             return Err(Trouble::NotFinite);
         }
+        if let Some(value) = self.short(precision, scale) {
+            let value = T::of(value);
+            return Ok(if self.sign == NEGATIVE {
+                value.negated()
+            } else {
+                value
+            });
+        }
         let mut value = T::default();
         // The power of ten the current group counts.
         let mut power = 4 * self.weight + i32::from(scale);
@@ -102,6 +121,33 @@ impl<'a> Wire<'a> {
         } else {
             value
         })
+    }
+
+    /// The same without its sign, for values of at most 18 digits that need no cutting: most of what there is.
+    fn short(&self, precision: u8, scale: i8) -> Option<i64> {
+        let count = i32::try_from(self.groups.len() / 2).ok()?;
+        // The power of ten of the last group; above it come four digits a group.
+        let last = 4 * (self.weight + 1 - count) + i32::from(scale);
+        if count > 4 || last < -3 || last + 4 * count > 18 {
+            return None;
+        }
+        let mut value = 0i64;
+        for group in self.groups() {
+            if group > 9999 {
+                return None;
+            }
+            value = value * 10_000 + group;
+        }
+        if last < 0 {
+            let cut = POWERS[last.unsigned_abs() as usize];
+            if value % cut != 0 {
+                return None;
+            }
+            value /= cut;
+        } else if value != 0 {
+            value *= POWERS[last as usize];
+        }
+        (precision >= 18 || value < POWERS[usize::from(precision)]).then_some(value)
     }
 
     /// The value as PostgreSQL prints it.
@@ -155,6 +201,8 @@ fn push_group(out: &mut String, group: i64) {
 
 /// A wide integer a decimal is stored in.
 pub(crate) trait Whole: Default + Copy {
+    /// A small number.
+    fn of(n: i64) -> Self;
     /// Times a power of ten.
     fn shift(self, power: u32) -> Option<Self>;
     /// Plus a small number.
@@ -166,6 +214,9 @@ pub(crate) trait Whole: Default + Copy {
 }
 
 impl Whole for i128 {
+    fn of(n: i64) -> Self {
+        i128::from(n)
+    }
     fn shift(self, power: u32) -> Option<Self> {
         if self == 0 {
             return Some(0);
@@ -186,6 +237,9 @@ impl Whole for i128 {
 }
 
 impl Whole for i256 {
+    fn of(n: i64) -> Self {
+        i256::from_i128(i128::from(n))
+    }
     fn shift(self, power: u32) -> Option<Self> {
         if self == i256::ZERO {
             return Some(self);
@@ -241,6 +295,54 @@ pub(crate) fn write_digits(out: &mut Vec<u8>, negative: bool, digits: &[u8], pla
     for (i, word) in head.iter().enumerate() {
         out[start + 2 * i..start + 2 * i + 2].copy_from_slice(&word.to_be_bytes());
     }
+}
+
+/// Appends the length and a numeric of at most 18 digits, with at most 15 places; false when it is another.
+pub(crate) fn write_short(out: &mut Vec<u8>, unscaled: i128, scale: i8) -> bool {
+    let Ok(small) = i64::try_from(unscaled) else {
+        return false;
+    };
+    let value = small.unsigned_abs();
+    if !(0..=15).contains(&scale) || value >= POWERS[18] as u64 {
+        return false;
+    }
+    let places = scale as usize;
+    // Places are filled up to whole groups of four.
+    let filled = places.div_ceil(4);
+    let unit = POWERS[places] as u64;
+    let (mut whole, mut part) = (value / unit, value % unit * POWERS[filled * 4 - places] as u64);
+    let mut groups = [0u16; 10];
+    let mut first = 5;
+    for i in (0..filled).rev() {
+        groups[5 + i] = (part % 10_000) as u16;
+        part /= 10_000;
+    }
+    while whole > 0 {
+        first -= 1;
+        groups[first] = (whole % 10_000) as u16;
+        whole /= 10_000;
+    }
+    let mut end = 5 + filled;
+    while end > first && groups[end - 1] == 0 {
+        end -= 1;
+    }
+    while first < end && groups[first] == 0 {
+        first += 1;
+    }
+    let count = end - first;
+    let weight = if count == 0 { 0 } else { 4 - first as i16 };
+    let sign = if small < 0 { NEGATIVE } else { POSITIVE };
+    let mut room = [0u8; 32];
+    room[..4].copy_from_slice(&(8 + 2 * count as i32).to_be_bytes());
+    room[4..6].copy_from_slice(&(count as u16).to_be_bytes());
+    room[6..8].copy_from_slice(&weight.to_be_bytes());
+    room[8..10].copy_from_slice(&sign.to_be_bytes());
+    room[10..12].copy_from_slice(&(places as u16).to_be_bytes());
+    for (slot, group) in room[12..].chunks_exact_mut(2).zip(&groups[first..end]) {
+        slot.copy_from_slice(&group.to_be_bytes());
+    }
+    out.extend_from_slice(&room[..12 + 2 * count]);
+    true
 }
 
 /// Appends a numeric given as an unscaled integer.
@@ -418,6 +520,32 @@ mod tests {
             let mut third = Vec::new();
             write_text(&mut third, &text).expect("a number");
             prop_assert_eq!(bytes, third);
+        }
+
+        #[test]
+        fn short_numbers_come_back_and_are_written_as_long_ones(
+            unscaled in prop_oneof![any::<i64>(), -100_000i64..100_000, (0u32..18).prop_map(|p| 10i64.pow(p))],
+            scale in 0i8..=18,
+            wider in 0i8..4,
+        ) {
+            let unscaled = i128::from(unscaled);
+            let (mut long, mut short) = (Vec::new(), Vec::new());
+            write_i128(&mut long, unscaled, scale);
+            if write_short(&mut short, unscaled, scale) {
+                prop_assert_eq!(&short[..4], &(long.len() as i32).to_be_bytes()[..]);
+                prop_assert_eq!(&short[4..], &long[..]);
+            }
+            let wire = Wire::parse(&long).expect("a numeric");
+            prop_assert_eq!(wire.decimal::<i128>(38, scale), Ok(unscaled));
+            prop_assert_eq!(wire.decimal::<i128>(38, scale + wider), Ok(unscaled * 10i128.pow(wider as u32)));
+            let digits = unscaled.unsigned_abs().checked_ilog10().unwrap_or(0) as u8 + 1;
+            prop_assert_eq!(wire.decimal::<i128>(digits, scale), Ok(unscaled));
+            if digits > 1 {
+                prop_assert_eq!(wire.decimal::<i128>(digits - 1, scale), Err(Trouble::TooLarge));
+            }
+            if unscaled % 10 != 0 && scale > 0 {
+                prop_assert_eq!(wire.decimal::<i128>(38, scale - 1), Err(Trouble::TooLarge));
+            }
         }
 
         #[test]

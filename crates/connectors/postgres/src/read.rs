@@ -10,12 +10,13 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{
-    Acceptance, BatchStream, Dataset, HighWater, Literal, Predicate, ReadPlan, Reader, Reservation, Scan,
-    Source, TableSchema, annotation,
+    Acceptance, BatchStream, Dataset, HighWater, Literal, Predicate, RawForm, RawReader, ReadPlan, Reader,
+    Reservation, Scan, Source, TableSchema, annotation,
 };
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::CopyOutStream;
@@ -29,6 +30,7 @@ use crate::mapping::Kind;
 use crate::names::{TableName, quote};
 use crate::partition::{self, Part};
 use crate::predicates;
+use crate::raw;
 
 /// A dataset as the catalog has it now.
 pub(crate) struct Found {
@@ -117,14 +119,13 @@ fn project(scan: &Scan, found: &Found) -> Result<(SchemaRef, Vec<Kind>)> {
     Ok((Arc::new(Schema::new(fields)), kinds))
 }
 
-/// The statement of one part.
-fn statement(scan: &Scan, kinds: &[Kind], part: &Part) -> Result<String> {
-    let columns: Vec<String> = scan
-        .columns
-        .iter()
-        .zip(kinds)
-        .map(|(name, kind)| kind.read(&quote(name)))
-        .collect();
+/// The statement of one part. Without kinds the columns are read as they are.
+fn statement(scan: &Scan, kinds: Option<&[Kind]>, part: &Part) -> Result<String> {
+    let names = scan.columns.iter().map(|name| quote(name));
+    let columns: Vec<String> = match kinds {
+        Some(kinds) => names.zip(kinds).map(|(name, kind)| kind.read(&name)).collect(),
+        None => names.collect(),
+    };
     let mut conditions: Vec<String> = part.only.clone().into_iter().collect();
     for predicate in &scan.predicates {
         let sql = predicates::render(&scan.table, predicate)
@@ -180,14 +181,7 @@ impl Source for Database {
             &found.from,
         ))
         .await?;
-        let shown = statement(
-            scan,
-            &kinds,
-            &Part {
-                from: found.from.clone(),
-                only: None,
-            },
-        )?;
+        let shown = statement(scan, Some(&kinds), &everything(&found))?;
         let pushed = scan
             .predicates
             .iter()
@@ -217,6 +211,45 @@ impl Source for Database {
     }
 
     async fn open(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn Reader>> {
+        let shared = Box::pin(self.begin(scan, plan, false)).await?;
+        Ok(Box::new(TableReader(Arc::new(shared))))
+    }
+
+    async fn raw_form(&self, scan: &Scan) -> Result<Option<RawForm>> {
+        let link = self.link();
+        let session = Session::connect(link, Scope::Catalog).await?;
+        let found = find(&session, link, &scan.dataset).await?;
+        project(scan, &found)?;
+        let wanted = |name: &String| found.columns.iter().find(|c| c.name == *name);
+        let columns: Vec<&Column> = scan.columns.iter().filter_map(wanted).collect();
+        if !columns.iter().all(|column| raw::is_portable(column)) {
+            return Ok(None);
+        }
+        Ok(Some(RawForm {
+            format: raw::FORMAT,
+            version: session.version,
+            types: columns.iter().map(|c| c.native.clone()).collect(),
+            statement: statement(scan, None, &everything(&found))?,
+        }))
+    }
+
+    async fn open_raw(&self, scan: &Scan, plan: &ReadPlan) -> Result<Box<dyn RawReader>> {
+        let shared = Box::pin(self.begin(scan, plan, true)).await?;
+        Ok(Box::new(raw::CopyReader(Arc::new(shared))))
+    }
+}
+
+/// The whole of a dataset as one part.
+fn everything(found: &Found) -> Part {
+    Part {
+        from: found.from.clone(),
+        only: None,
+    }
+}
+
+impl Database {
+    /// Takes the snapshot of a read, whose columns are as planned.
+    async fn begin(&self, scan: &Scan, plan: &ReadPlan, raw: bool) -> Result<Shared> {
         let link = self.link();
         let session = Session::connect(link, Scope::Catalog).await?;
         session
@@ -231,7 +264,7 @@ impl Source for Database {
         check_leaves(&session, &found, &parts).await?;
         let statements = parts
             .iter()
-            .map(|part| statement(scan, &kinds, part))
+            .map(|part| statement(scan, (!raw).then_some(kinds.as_slice()), part))
             .collect::<Result<Vec<_>>>()?;
         let snapshot = match statements.len() {
             0 | 1 => None,
@@ -243,7 +276,7 @@ impl Source for Database {
             ),
         };
         session.enter(link, Scope::Data).await?;
-        Ok(Box::new(TableReader(Arc::new(Shared {
+        Ok(Shared {
             link: Arc::clone(link),
             snapshot,
             holder: Mutex::new(Holder {
@@ -255,7 +288,7 @@ impl Source for Database {
             schema,
             kinds,
             place: found.place,
-        }))))
+        })
     }
 }
 
@@ -297,7 +330,7 @@ async fn check_leaves(session: &Session, found: &Found, parts: &[Part]) -> Resul
 struct TableReader(Arc<Shared>);
 
 /// What the parts of a read share.
-struct Shared {
+pub(crate) struct Shared {
     link: Arc<Link>,
     snapshot: Option<String>,
     holder: Mutex<Holder>,
@@ -317,6 +350,11 @@ struct Holder {
 }
 
 impl Shared {
+    /// How many parts there are.
+    pub(crate) fn parts(&self) -> usize {
+        self.statements.len()
+    }
+
     /// A session whose transaction sees the snapshot of the read.
     async fn session(&self, partition: usize, doing: &str) -> Result<Session> {
         if self.snapshot.is_none()
@@ -366,12 +404,11 @@ impl Reader for TableReader {
     }
 }
 
-/// A read in progress.
-struct Flow {
+/// The messages of one part's copy.
+pub(crate) struct CopyFlow {
     shared: Arc<Shared>,
     /// `None` after the end.
     open: Option<Open>,
-    decoder: Decoder,
 }
 
 /// What a part holds while it is read.
@@ -382,8 +419,8 @@ struct Open {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Flow {
-    async fn open(shared: Arc<Shared>, partition: usize) -> Result<Flow> {
+impl CopyFlow {
+    pub(crate) async fn open(shared: Arc<Shared>, partition: usize) -> Result<CopyFlow> {
         let (link, place) = (&shared.link, &shared.place);
         let permit = Arc::clone(&shared.permits)
             .acquire_owned()
@@ -391,70 +428,91 @@ impl Flow {
             .map_err(|_| Error::bug("the permits of a read are gone"))?;
         let session = shared.session(partition, &format!("read {place}")).await?;
         let budget = &link.env.budget;
-        let target = budget.batch_target();
-        let held = budget.reserve(&format!("a reader of {place}"), target as u64)?;
+        let held = budget.reserve(&format!("a reader of {place}"), budget.batch_target() as u64)?;
         session.set_busy(true);
         let sql = shared.statements[partition].as_str();
         let copy = session.client().copy_out(sql).await.map_err(|e| {
             session.set_busy(false);
             broken(link, &session, &shared.schema, place, &e)
         })?;
-        let decoder = Decoder::new(
-            Arc::clone(&shared.schema),
-            &shared.kinds,
-            target,
-            budget.row_limit(),
-            place.clone(),
-        );
         let open = Open {
             session,
             copy: Box::pin(copy),
             _held: held,
             _permit: permit,
         };
-        Ok(Flow {
+        Ok(CopyFlow {
             open: Some(open),
-            decoder,
             shared,
         })
     }
 
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(open) = &mut self.open {
-            match open.copy.next().await {
-                Some(Ok(chunk)) => {
-                    self.decoder.feed(&chunk)?;
-                    if self.decoder.full()
-                        && let Some(batch) = self.decoder.batch()?
-                    {
-                        return Ok(Some(batch));
-                    }
-                }
-                Some(Err(error)) => {
-                    let shared = &self.shared;
-                    let broken = broken(
-                        &shared.link,
-                        &open.session,
-                        self.decoder.schema(),
-                        &shared.place,
-                        &error,
-                    );
-                    open.session.set_busy(false);
-                    self.open = None;
-                    return Err(broken);
-                }
-                None => {
-                    open.session.set_busy(false);
-                    let last = self.decoder.end()?;
-                    let doing = format!("read {}", self.shared.place);
-                    // The locks and the connection go now, not when the consumer drops the stream.
-                    open.session.run("COMMIT", &doing).await?;
-                    self.open = None;
-                    return Ok(last);
-                }
+    /// The next message; none after the last, when locks and connection are given back.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        let Some(open) = &mut self.open else {
+            return Ok(None);
+        };
+        match open.copy.next().await {
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(error)) => {
+                let shared = &self.shared;
+                let (link, place) = (&shared.link, &shared.place);
+                let broken = broken(link, &open.session, &shared.schema, place, &error);
+                open.session.set_busy(false);
+                self.open = None;
+                Err(broken)
+            }
+            None => {
+                open.session.set_busy(false);
+                let doing = format!("read {}", self.shared.place);
+                // The locks and the connection go now, not when the consumer drops the stream.
+                open.session.run("COMMIT", &doing).await?;
+                self.open = None;
+                Ok(None)
             }
         }
-        Ok(None)
+    }
+}
+
+/// A decoded read in progress.
+struct Flow {
+    copy: CopyFlow,
+    /// `None` after the end.
+    decoder: Option<Decoder>,
+}
+
+impl Flow {
+    async fn open(shared: Arc<Shared>, partition: usize) -> Result<Flow> {
+        let budget = shared.link.env.budget.clone();
+        let copy = CopyFlow::open(Arc::clone(&shared), partition).await?;
+        let decoder = Decoder::new(
+            Arc::clone(&shared.schema),
+            &shared.kinds,
+            budget.batch_target(),
+            budget.row_limit(),
+            shared.place.clone(),
+        );
+        Ok(Flow {
+            copy,
+            decoder: Some(decoder),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(None);
+        };
+        while let Some(message) = self.copy.next().await? {
+            decoder.feed(&message)?;
+            if decoder.full()
+                && let Some(batch) = decoder.batch()?
+            {
+                return Ok(Some(batch));
+            }
+        }
+        let last = decoder.end()?;
+        self.decoder = None;
+        Ok(last)
     }
 }
 

@@ -11,6 +11,7 @@ mod flow;
 mod incremental;
 mod memory;
 mod network;
+mod relay;
 mod reshape;
 mod setting;
 mod trouble;

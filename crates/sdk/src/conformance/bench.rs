@@ -233,6 +233,7 @@ impl<'a> Bench<'a> {
             allow_loss: Vec::new(),
             replace: ReplaceOptions::default(),
             lanes: None,
+            raw: None,
             options: self.fixture.load_options(),
             stream: StreamKey {
                 pipeline: "conformance".into(),

@@ -138,6 +138,7 @@ impl Bench {
             allow_loss: Vec::new(),
             replace: Default::default(),
             lanes: None,
+            raw: None,
             options: Map::new(),
             stream: StreamKey {
                 pipeline: "p".into(),

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::SinkExt;
 use synqx_model::{Code, Error, Position, Result, StreamKey};
-use synqx_sdk::{Committed, Effect, FenceClaim, Load, Moment, PublishPath, Receipt, Target, Writer, Written};
+use synqx_sdk::{
+    Committed, Effect, FenceClaim, Load, Moment, PublishPath, RawChunk, Receipt, Target, Writer, Written,
+};
 use tokio::sync::Mutex;
 use tokio_postgres::CopyInSink;
 use tokio_postgres::types::Type;
@@ -289,6 +291,7 @@ impl Load for TableLoad {
         Ok(Box::new(Lane {
             link: Arc::clone(&self.link),
             sink: Box::pin(sink),
+            raw: self.plan.raw,
             encoder: Encoder::new(lanes, format!("table `{}`", self.plan.table.label())),
             main: self.staging.is_none().then(|| Arc::clone(&self.main)),
             session,
@@ -327,6 +330,8 @@ struct Lane {
     link: Arc<Link>,
     sink: Pin<Box<CopyInSink<Bytes>>>,
     encoder: Encoder,
+    /// Raw rows were announced.
+    raw: bool,
     /// Where the direct lane gives its connection back.
     main: Option<Arc<Mutex<Main>>>,
     session: Session,
@@ -354,11 +359,23 @@ impl Lane {
 #[async_trait]
 impl Writer for Lane {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if self.raw {
+            return Err(Error::bug("a batch arrives where raw rows were announced"));
+        }
         self.link.env.probe.reach(Effect::Write, Moment::Before)?;
         let mut rows = self.encoder.open(&batch)?;
         while let Some(bytes) = self.encoder.fill(&mut rows)? {
             self.send(bytes).await?;
         }
+        self.link.env.probe.reach(Effect::Write, Moment::After)
+    }
+
+    async fn write_raw(&mut self, chunk: RawChunk) -> Result<()> {
+        self.link.env.probe.reach(Effect::Write, Moment::Before)?;
+        if let Some(header) = self.encoder.pass(&chunk) {
+            self.send(header).await?;
+        }
+        self.send(chunk.bytes).await?;
         self.link.env.probe.reach(Effect::Write, Moment::After)
     }
 

@@ -12,6 +12,8 @@ mod sql;
 mod swap;
 mod ties;
 
+pub(crate) use plan::Written;
+
 use async_trait::async_trait;
 use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
@@ -66,6 +68,7 @@ impl Destination for Database {
             path: plan.path,
             why: plan.why.clone(),
             lanes: plan.lanes,
+            raw: plan.raw,
             delivery: Delivery::ExactlyOnce,
             actions,
             notes: plan.notes.clone(),

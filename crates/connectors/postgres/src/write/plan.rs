@@ -17,6 +17,7 @@ use crate::encode::Lane;
 use crate::fit::{self, Misfit};
 use crate::mapping::{Kind, SYSTEM, native_for};
 use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
+use crate::raw;
 
 /// One column that is written.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct WritePlan {
     pub(crate) table: TableName,
     pub(crate) existing: Option<Relation>,
     pub(crate) columns: Vec<Written>,
+    /// Rows arrive as they are to be written; nothing is decoded or converted.
+    pub(crate) raw: bool,
     /// Columns of a table to be made: name and definition.
     pub(crate) definitions: Vec<String>,
     pub(crate) comments: Vec<(String, String)>,
@@ -94,7 +97,18 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         }
         None => design(session, &table, target, &mut notes).await?,
     };
-    let columns = fit_columns(target, &layout, &mut errors, &mut notes);
+    let relayed = target
+        .raw
+        .as_ref()
+        .map(|form| raw::columns(target, form, session.version, &layout));
+    let (raw, columns) = match relayed {
+        Some(Ok(columns)) => (true, columns),
+        Some(Err(why)) => {
+            notes.push(format!("rows are decoded on their way, because {why}"));
+            (false, fit_columns(target, &layout, &mut errors, &mut notes))
+        }
+        None => (false, fit_columns(target, &layout, &mut errors, &mut notes)),
+    };
     errors.extend(unwritten(target, &table, &layout));
     if let Some(error) = Error::all(errors) {
         return Err(error);
@@ -115,6 +129,7 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         table,
         existing,
         columns,
+        raw,
         definitions,
         comments,
         primary_key,
@@ -139,10 +154,11 @@ fn fingerprint(plan: &WritePlan) -> String {
     format!(
         "{:016x}",
         fnv(&format!(
-            "{seen}|{}|{}|{}|{}|{columns}",
+            "{seen}|{}|{}|{}|{}|{}|{columns}",
             plan.path.as_str(),
             plan.indexed,
             plan.guarded,
+            plan.raw,
             plan.lanes
         ))
     )

@@ -679,6 +679,7 @@ impl Shape {
             },
             why: self.why.to_owned(),
             lanes: 1,
+            raw: false,
             delivery: Delivery::ExactlyOnce,
             actions,
             notes,

@@ -113,6 +113,7 @@ pub(crate) fn target(asset: &str, mode: WriteMode, schema: SchemaRef) -> Target 
         allow_loss: Vec::new(),
         replace: ReplaceOptions::default(),
         lanes: None,
+        raw: None,
         options: serde_json::Map::new(),
         stream: StreamKey {
             pipeline: "p".into(),

@@ -1,0 +1,208 @@
+//! Relaying binary COPY: rows leave one server and enter another as the bytes they are.
+//!
+//! Only columns whose bytes mean the same everywhere are relayed: built-in types, enums and extension types that are
+//! text. Composites, domains and arrays of a database's own types carry that database's numbers of types; `regclass`
+//! and its like are numbers of objects. The target's types must be the source's, to the letter.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt};
+use synqx_model::{Error, Result};
+use synqx_sdk::{RawChunk, RawForm, RawReader, RawStream, Target};
+
+use crate::catalog::Column;
+use crate::encode::Lane;
+use crate::fit::Wire;
+use crate::mapping::Kind;
+use crate::read::{CopyFlow, Shared};
+use crate::write::Written;
+
+/// The form's name.
+pub(crate) const FORMAT: &str = "postgresql binary copy";
+/// Bytes of rows handed on at once, with room for the row that fills them.
+const CHUNK: usize = 56 << 10;
+const ROOM: usize = 64 << 10;
+/// Signature, flags and length of the extension.
+const HEADER: usize = 19;
+const TRAILER: [u8; 2] = [0xff, 0xff];
+
+/// Whether a column's bytes mean the same in every database.
+pub(crate) fn is_portable(column: &Column) -> bool {
+    let named_numbers = column.native.trim_end_matches("[]").starts_with("reg");
+    let built_in = !column.native.contains('.') && !named_numbers;
+    column.plain && (built_in || matches!(column.kind, Kind::Enum | Kind::Text))
+}
+
+/// The target's columns as rows of a form are written into them, or why they cannot be.
+pub(crate) fn columns(
+    target: &Target,
+    form: &RawForm,
+    version: u32,
+    layout: &[Column],
+) -> std::result::Result<Vec<Written>, String> {
+    if form.format != FORMAT {
+        return Err(format!("the source's form is {}", form.format));
+    }
+    let (theirs, ours) = (form.version / 10_000, version / 10_000);
+    if theirs > ours {
+        return Err(format!("the source is PostgreSQL {theirs} and the target {ours}"));
+    }
+    let mut written = Vec::new();
+    for (index, (field, native)) in target.schema.fields().iter().zip(&form.types).enumerate() {
+        let name = field.name();
+        let column = layout.iter().find(|c| c.name == *name);
+        let Some(column) = column.filter(|c| !c.generated) else {
+            return Err(format!("column `{name}` is not written"));
+        };
+        if column.native != *native || !is_portable(column) {
+            let ours = &column.native;
+            return Err(format!(
+                "column `{name}` is {ours} here and {native} in the source"
+            ));
+        }
+        written.push(Written {
+            lane: Lane {
+                index,
+                name: name.clone(),
+                wire: Wire::Null,
+            },
+            column: column.clone(),
+            staging: None,
+        });
+    }
+    Ok(written)
+}
+
+/// An open raw read.
+pub(crate) struct CopyReader(pub(crate) Arc<Shared>);
+
+#[async_trait]
+impl RawReader for CopyReader {
+    async fn read(&self, partition: usize) -> Result<RawStream> {
+        if partition >= self.0.parts() {
+            return Err(Error::bug("there is no such partition"));
+        }
+        let opened = CopyFlow::open(Arc::clone(&self.0), partition);
+        let chunks = |copy: CopyFlow| {
+            let flow = RawFlow {
+                copy,
+                rows: Rows::default(),
+            };
+            futures::stream::try_unfold(flow, |mut flow| async move {
+                Ok(flow.next().await?.map(|chunk| (chunk, flow)))
+            })
+        };
+        Ok(Box::pin(
+            futures::stream::once(opened).map_ok(chunks).try_flatten().boxed(),
+        ))
+    }
+}
+
+struct RawFlow {
+    copy: CopyFlow,
+    rows: Rows,
+}
+
+impl RawFlow {
+    async fn next(&mut self) -> Result<Option<RawChunk>> {
+        while let Some(message) = self.copy.next().await? {
+            self.rows.take(message)?;
+            if self.rows.bytes.len() >= CHUNK {
+                return Ok(Some(self.rows.chunk()));
+            }
+        }
+        self.rows.end()
+    }
+}
+
+/// Collects rows from the messages of a copy: the server sends one row a message.
+#[derive(Default)]
+struct Rows {
+    bytes: BytesMut,
+    count: u64,
+    begun: bool,
+    ended: bool,
+}
+
+impl Rows {
+    fn take(&mut self, mut message: Bytes) -> Result<()> {
+        if self.ended {
+            return Err(Error::bug("rows follow the end of a copy"));
+        }
+        if !self.begun {
+            let extension = message.get(HEADER - 4..HEADER);
+            let extension = extension.and_then(|bytes| bytes.try_into().ok());
+            let extension = extension.map(|bytes| u32::from_be_bytes(bytes) as usize);
+            match extension {
+                Some(0) if message.starts_with(b"PGCOPY\n\xff\r\n\0") => message.advance(HEADER),
+                _ => return Err(Error::bug("a copy begins with a header that is not known")),
+            }
+            self.begun = true;
+        }
+        if message[..] == TRAILER {
+            self.ended = true;
+        } else if !message.is_empty() {
+            self.bytes.extend_from_slice(&message);
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self) -> RawChunk {
+        let next = BytesMut::with_capacity(ROOM);
+        RawChunk {
+            bytes: std::mem::replace(&mut self.bytes, next).freeze(),
+            rows: std::mem::take(&mut self.count),
+        }
+    }
+
+    fn end(&mut self) -> Result<Option<RawChunk>> {
+        if !self.ended {
+            return Err(Error::bug("a copy ended without its trailer"));
+        }
+        Ok((self.count > 0).then(|| self.chunk()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(row: &[u8]) -> Bytes {
+        let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+        bytes.extend(row);
+        bytes.into()
+    }
+
+    #[test]
+    fn header_and_trailer_are_no_rows() {
+        let mut rows = Rows::default();
+        rows.take(first(&[0, 1, 0, 0, 0, 1, 7])).expect("a first row");
+        rows.take(Bytes::from_static(&[0, 1, 0xff, 0xff, 0xff, 0xff]))
+            .expect("a row");
+        rows.take(Bytes::from_static(&TRAILER)).expect("the end");
+        let chunk = rows.end().expect("is whole").expect("has rows");
+        assert_eq!(chunk.rows, 2);
+        assert_eq!(
+            chunk.bytes[..],
+            [0, 1, 0, 0, 0, 1, 7, 0, 1, 0xff, 0xff, 0xff, 0xff]
+        );
+        let mut none = Rows::default();
+        none.take(first(&TRAILER)).expect("an empty copy");
+        assert!(none.end().expect("is whole").is_none());
+    }
+
+    #[test]
+    fn a_copy_that_breaks_off_is_not_the_end() {
+        let mut rows = Rows::default();
+        rows.take(first(&[0, 0])).expect("a row");
+        assert!(rows.end().is_err());
+        assert!(
+            Rows::default()
+                .take(Bytes::from_static(b"something else entirely"))
+                .is_err()
+        );
+    }
+}
