@@ -318,6 +318,7 @@ fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
             on_fail: OnFail::Drop
         })),
         reshaped(input),
+        looked_into(input),
         Just(Operator::Sql(Sql(format!("select * from {input}")))),
         text().prop_map(move |t| Operator::Switch(Switch {
             input: Some(input.into()),
@@ -332,7 +333,7 @@ fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
 
 fn reshaped(input: &'static str) -> impl Strategy<Value = Operator> {
     let input = Some(input.to_owned());
-    (text(), text(), scalar(), any::<bool>(), 0u32..3).prop_map(move |(a, b, value, yes, n)| {
+    (text(), text(), scalar(), any::<bool>(), 0u32..2).prop_map(move |(a, b, value, yes, n)| {
         let input = input.clone();
         match n {
             0 if yes => Operator::Window(Window {
@@ -360,14 +361,23 @@ fn reshaped(input: &'static str) -> impl Strategy<Value = Operator> {
                 prefix: Some(a),
                 unknown: Unknown::Ignore,
             }),
-            1 if yes => Operator::Unpivot(Unpivot {
+            _ => Operator::Unpivot(Unpivot {
                 input,
                 columns: vec![a],
                 name: b,
                 value: "v".into(),
                 include_nulls: yes,
             }),
-            1 => Operator::Flatten(Flatten {
+        }
+    })
+}
+
+fn looked_into(input: &'static str) -> impl Strategy<Value = Operator> {
+    let input = Some(input.to_owned());
+    (text(), text(), scalar(), any::<bool>(), 0u32..2).prop_map(move |(a, b, value, yes, n)| {
+        let input = input.clone();
+        match n {
+            0 => Operator::Flatten(Flatten {
                 input,
                 json: Some(FlattenJson {
                     column: a.clone(),
