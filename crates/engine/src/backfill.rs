@@ -130,9 +130,24 @@ impl Backfill {
     }
 }
 
+impl Engine {
+    /// Plans a backfill, or takes up the one that was interrupted; its slices are run one after another. Errors: `E0103`,
+    /// `E0114`, `E0503`, `E0506`, and those of the source.
+    pub async fn backfill(
+        &self,
+        spec: &PipelineSpec,
+        request: &BackfillRequest,
+        options: &RunOptions,
+    ) -> Result<Backfill> {
+        plan(self, spec, request, options)
+            .await
+            .map_err(|error| self.clean(error))
+    }
+}
+
 /// Plans a backfill, or finds the one that was interrupted. Errors: `E0103`, `E0114`, `E0401`, `E0402`, `E0503`,
 /// `E0506`, and those of the source.
-pub(crate) async fn plan(
+async fn plan(
     engine: &Engine,
     spec: &PipelineSpec,
     request: &BackfillRequest,

@@ -169,19 +169,6 @@ impl Engine {
         outcome
     }
 
-    /// Plans a backfill, or takes up the one that was interrupted; its slices are run one after another. Errors: `E0103`,
-    /// `E0114`, `E0503`, `E0506`, and those of the source.
-    pub async fn backfill(
-        &self,
-        spec: &PipelineSpec,
-        request: &BackfillRequest,
-        options: &RunOptions,
-    ) -> Result<Backfill> {
-        backfill::plan(self, spec, request, options)
-            .await
-            .map_err(|error| self.clean(error))
-    }
-
     /// Opens one connection of a document for one-off work (check, discover, preview). Errors: `E0109`, `E0110`,
     /// `E06xx`.
     pub async fn connect(

@@ -144,42 +144,6 @@ impl PipelineSpec {
             .collect()
     }
 
-    /// The document as it runs: the asset a lookup names is read by an extract of its own, `<lookup>_reference`.
-    pub fn expanded(&self) -> Self {
-        let mut nodes: Vec<Node> = Vec::new();
-        for node in &self.nodes {
-            let mut node = node.clone();
-            if let Operator::Lookup(lookup) = &mut node.operator
-                && lookup.reference.is_none()
-                && lookup.from.is_some()
-            {
-                let mut id = format!("{}_reference", node.id);
-                while self.node(&id).is_some() {
-                    id.push('_');
-                }
-                let extract = Extract {
-                    from: lookup.from.take(),
-                    asset: lookup.asset.take(),
-                    options: std::mem::take(&mut lookup.options),
-                    ..Extract::default()
-                };
-                nodes.push(Node {
-                    id: id.clone(),
-                    name: None,
-                    operator: Operator::Extract(extract),
-                    retry: node.retry.clone(),
-                    timeout: None,
-                });
-                lookup.reference = Some(id);
-            }
-            nodes.push(node);
-        }
-        PipelineSpec {
-            nodes,
-            ..self.clone()
-        }
-    }
-
     /// The node of this id.
     pub fn node(&self, id: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::operator::{CastError, OrderedMap, is_default, is_true, null_is_a_word, yes};
+use super::operator::{CastError, Extract, Operator, OrderedMap, is_default, is_true, null_is_a_word, yes};
+use super::{Node, PipelineSpec};
 
 /// Computes columns over the neighbours of each row; no row is added or removed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -339,4 +340,42 @@ fn missing_is_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
 pub enum Pick {
     /// The first in order.
     First,
+}
+
+impl PipelineSpec {
+    /// The document as it runs: the asset a lookup names is read by an extract of its own, `<lookup>_reference`.
+    pub fn expanded(&self) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in &self.nodes {
+            let mut node = node.clone();
+            if let Operator::Lookup(lookup) = &mut node.operator
+                && lookup.reference.is_none()
+                && lookup.from.is_some()
+            {
+                let mut id = format!("{}_reference", node.id);
+                while self.node(&id).is_some() {
+                    id.push('_');
+                }
+                let extract = Extract {
+                    from: lookup.from.take(),
+                    asset: lookup.asset.take(),
+                    options: std::mem::take(&mut lookup.options),
+                    ..Extract::default()
+                };
+                nodes.push(Node {
+                    id: id.clone(),
+                    name: None,
+                    operator: Operator::Extract(extract),
+                    retry: node.retry.clone(),
+                    timeout: None,
+                });
+                lookup.reference = Some(id);
+            }
+            nodes.push(node);
+        }
+        PipelineSpec {
+            nodes,
+            ..self.clone()
+        }
+    }
 }
