@@ -30,6 +30,24 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Builds the binary with the release profile, which figures are measured with, and returns its path.
+pub(crate) fn build_release(root: &Path) -> Result<PathBuf> {
+    process::run(process::cargo(root).args([
+        "build",
+        "--release",
+        "--workspace",
+        "--locked",
+        "--bin",
+        "synqx",
+    ]))?;
+    let binary = workspace::target(root).join("release/synqx");
+    binary
+        .is_file()
+        .then_some(())
+        .explain(|| format!("cargo built no {}", binary.display()))?;
+    Ok(binary)
+}
+
 /// `synqx internal gen`: schemas, spec and error reference, command-line reference.
 pub(crate) fn generate(what: Generate) -> Result<()> {
     let root = workspace::root()?;

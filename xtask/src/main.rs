@@ -10,6 +10,7 @@
     reason = "a task runner talks to the terminal; it is never a library"
 )]
 
+mod bench;
 mod ci;
 mod cli_binary;
 mod coverage;
@@ -38,6 +39,8 @@ cargo x <command>
   bless           run the case tests and let them rewrite their expectations
   gen [--check]   write docs/reference from the binary, or check that it is current
   tidy            the house rules that no other tool checks
+  bench [LANE…] [--scale 1] [--runs 5] [--only TOOL,…] [--list] [--report]
+                  SynqX and its peers in turn, verified, into benches/
   ci              the same as `test`
 ";
 
@@ -72,6 +75,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["gen"] => generate(cli_binary::Generate::Write),
         ["gen", "--check"] => generate(cli_binary::Generate::Check),
         ["tidy"] => tidy::run(),
+        ["bench", words @ ..] => bench::run(words),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

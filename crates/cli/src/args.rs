@@ -92,6 +92,7 @@ pub(crate) enum Verb {
     Backfill(BackfillArgs),
     Plan(PlanArgs),
     Check(CheckArgs),
+    Rollback(RollbackArgs),
     Cp(CopyArgs),
     Init(InitArgs),
     Discover(DiscoverArgs),
@@ -165,7 +166,7 @@ pub(crate) struct RunArgs {
 ///
 /// Reads the rows whose cursor is at FROM or above and below TO, and loads them where the document says. The stored position
 /// stays as it is. Slices are committed one after another; a backfill that was stopped goes on with the same words.
-/// Loads must be able to take a row twice: `write: upsert` or `delete_insert`.
+/// Loads must be able to take a row twice: `write: upsert`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -220,6 +221,25 @@ pub(crate) struct PlanArgs {
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Put back the rows that the last replace of a load replaced
+///
+/// For loads with `replace: {keep_previous: true}`. The rows of before take the place of those of now, once, in one
+/// transaction; the next run of the pipeline reads everything again. A run that is under way publishes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  synqx rollback pipeline.yaml
+  synqx rollback pipeline.yaml --load out")]
+pub(crate) struct RollbackArgs {
+    /// The document; pipeline.yaml or synqx.yaml of this folder by default
+    pub(crate) file: Option<std::path::PathBuf>,
+    /// The load, where several keep what they replace
+    #[arg(long, value_name = "NODE")]
+    pub(crate) load: Option<String>,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 /// Find everything that is wrong, all at once

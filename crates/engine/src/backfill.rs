@@ -299,7 +299,11 @@ fn fits(spec: &PipelineSpec, graph: &Graph, extract: &str, request: &BackfillReq
 /// Why rows of an interval that were loaded before cannot be loaded again, and what to do.
 fn refused(mode: WriteMode, allow_append: bool) -> Option<(&'static str, &'static str)> {
     match mode {
-        WriteMode::Upsert | WriteMode::DeleteInsert => None,
+        WriteMode::Upsert => None,
+        WriteMode::DeleteInsert => Some((
+            "A slice that ends inside a partition would remove the rows another slice put there.",
+            "use `write: upsert` with a key",
+        )),
         WriteMode::Append if allow_append => None,
         WriteMode::Append => Some((
             "Rows of the interval that were loaded before would be there twice.",

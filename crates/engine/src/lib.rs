@@ -4,7 +4,7 @@
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
 //! the protocol asks for), `incremental`
-//! (where a read begins and ends), `backfill` (intervals that a person names), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
+//! (where a read begins and ends), `modes` (what a write mode asks of the document), `rollback`, `backfill` (intervals that a person names), `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects`
 //! (quarantine), `record` (the manifest whose sums must close). `Engine::run` and `Engine::plan` are the ways in.
 
 mod attempt;
@@ -12,6 +12,7 @@ mod backfill;
 mod flow;
 mod incremental;
 mod intent;
+mod modes;
 mod open;
 mod prepare;
 mod progress;
@@ -20,6 +21,7 @@ mod record;
 mod rejects;
 mod report;
 mod resident;
+mod rollback;
 mod run;
 
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use backfill::{Backfill, BackfillRequest};
 pub use report::{LoadReport, PlanReport};
+pub use rollback::RolledBack;
 pub use synqx_plan::{JoinPolicy, Placement, SourceReport};
 
 /// Told of every event of a run, in order. Must not block for long.

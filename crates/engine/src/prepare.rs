@@ -18,7 +18,7 @@ use crate::incremental::{narrow, position};
 use crate::intent::Intent;
 use crate::open::{Connections, load_target, sources};
 use crate::rejects::labelled_schema;
-use crate::{Engine, RunOptions};
+use crate::{Engine, RunOptions, modes};
 
 /// A load of an attempt, prepared.
 pub(crate) struct PreparedLoad {
@@ -73,7 +73,7 @@ impl Prepared {
         let budget = Budget::new(options.memory);
         let mut connections = Connections::default();
         let opened = sources(engine, spec, options, &budget, &mut connections).await;
-        let targets = destinations(engine, spec, options, &budget, &mut connections).await;
+        let targets = destinations(engine, spec, &graph, options, &budget, &mut connections).await;
         let (mut opened, targets) = both(opened, targets)?;
         one_load_each(&targets).await?;
         let mut stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
@@ -109,7 +109,7 @@ impl Prepared {
             };
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
-            target.source_key = source_key(spec, &graph, node, &opened, &target);
+            (target.source_key, target.source_unique) = source_keys(spec, &graph, node, &opened, &target);
             let offer = raw_offer(fragment).await?;
             target.raw = offer.as_ref().map(|(_, form)| form.clone());
             match prepared(connection, node, load, target, run.is_none()).await {
@@ -122,6 +122,9 @@ impl Prepared {
                         None => position(&graph, node, &opened),
                         Some(_) => stored.position(node),
                     };
+                    load.preparation
+                        .notes
+                        .extend(modes::notes(spec, &graph, node, targets[node].1));
                     load.expected = stored.by_load.get(node).cloned();
                     loads.push(load);
                 }
@@ -349,10 +352,11 @@ pub(crate) type Reached<'a> = (Arc<dyn Connection>, &'a LoadSpec);
 /// Load node → its destination.
 pub(crate) type Targets<'a> = BTreeMap<String, Reached<'a>>;
 
-/// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0111`, `E0115`.
+/// Opens every load's connection. Errors, all at once: `E0103`, `E0109`, `E0115`.
 async fn destinations<'a>(
     engine: &Engine,
     spec: &'a PipelineSpec,
+    graph: &Graph,
     options: &RunOptions,
     budget: &Budget,
     connections: &mut Connections,
@@ -364,16 +368,7 @@ async fn destinations<'a>(
             continue;
         };
         let opened = async {
-            if let WriteMode::DeleteInsert | WriteMode::Scd2 | WriteMode::Mirror = load.write {
-                return Err(Error::new(
-                    Code::E0111,
-                    format!(
-                        "write mode `{}` is not available in this release",
-                        load.write.as_str()
-                    ),
-                )
-                .with_hint("use `append`, `replace` or `upsert`"));
-            }
+            modes::check(spec, graph, &node.id, load)?;
             let (name, _) = load_target(load, &node.id)?;
             let connection = connections
                 .get(engine, spec, name, Role::Destination, options, budget)
@@ -405,7 +400,7 @@ pub(crate) fn stream_key(spec: &PipelineSpec, load: &str, asset: &str) -> Stream
     }
 }
 
-fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
+pub(crate) fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Target {
     let asset = load.asset.clone().unwrap_or_default();
     Target {
         stream: stream_key(spec, node, &asset),
@@ -413,8 +408,12 @@ fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunId) -> Targe
         mode: load.write,
         schema: Arc::new(arrow::datatypes::Schema::empty()),
         key: load.key.clone(),
+        partition_by: load.partition_by.clone(),
+        scd2: load.scd2.as_deref().cloned().unwrap_or_default(),
+        mirror: load.mirror.as_deref().cloned().unwrap_or_default(),
         order_by: load.order_by.iter().map(|text| OrderBy::parse(text)).collect(),
         source_key: Vec::new(),
+        source_unique: Vec::new(),
         policy: load.schema,
         create: load.create,
         allow_loss: load.allow_loss.clone(),
@@ -442,19 +441,19 @@ pub(crate) fn upstream(graph: &Graph, node: &str) -> Vec<String> {
     found
 }
 
-/// The primary key of the only source, when rows pass one by one and its columns arrive untouched.
-fn source_key(
+/// The primary key and the unique keys of the only source, when rows pass one by one and their columns arrive untouched.
+fn source_keys(
     spec: &PipelineSpec,
     graph: &Graph,
     load: &str,
     opened: &BTreeMap<String, OpenSource>,
     target: &Target,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Vec<String>>) {
     let mut touched: BTreeSet<String> = BTreeSet::new();
     let mut current = load.to_owned();
     loop {
         let Some(node) = spec.node(&current) else {
-            return Vec::new();
+            return <_>::default();
         };
         match &node.operator {
             Operator::Extract(_) => break,
@@ -474,21 +473,19 @@ fn source_key(
                         .flat_map(|(old, new)| [old.to_owned(), new.clone()]),
                 );
             }
-            _ => return Vec::new(),
+            _ => return <_>::default(),
         }
         match graph.inputs[&current].as_slice() {
             [input] => current = input.node.clone(),
-            _ => return Vec::new(),
+            _ => return <_>::default(),
         }
     }
     let Some(source) = opened.get(&current) else {
-        return Vec::new();
+        return <_>::default();
     };
-    let key = &source.table.primary_key;
     let arrives = |name: &String| target.schema.field_with_name(name).is_ok() && !touched.contains(name);
-    if key.iter().all(arrives) {
-        key.clone()
-    } else {
-        Vec::new()
-    }
+    let whole = |key: &&Vec<String>| !key.is_empty() && key.iter().all(arrives);
+    let primary = Some(&source.table.primary_key).filter(whole).cloned();
+    let unique = source.table.unique.iter().filter(whole).cloned();
+    (primary.unwrap_or_default(), unique.collect())
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor};
+use sqlparser::ast::{ObjectName, Query, SetExpr, Statement, Visit, Visitor};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
@@ -257,6 +257,11 @@ pub fn relation_uses(sql: &str, name: &str) -> usize {
     parse_select(sql).map_or(1, |found| found.names.iter().filter(|n| *n == name).count())
 }
 
+/// Whether a SELECT has a WHERE, HAVING, QUALIFY or LIMIT anywhere: not every row needs to come through.
+pub fn narrows(sql: &str) -> bool {
+    parse_select(sql).is_ok_and(|found| found.narrows)
+}
+
 /// The relations a SELECT names, without its own CTEs, each once, in order of appearance. Errors: `E0801`.
 pub fn relations(sql: &str) -> Result<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
@@ -288,6 +293,19 @@ struct Relations {
     names: Vec<String>,
     /// CTE names of the enclosing queries, innermost last.
     scopes: Vec<BTreeSet<String>>,
+    /// A query keeps only some of the rows.
+    narrows: bool,
+}
+
+/// A SELECT of a query, or of one side of a set operation, has a condition on rows.
+fn filters(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => {
+            select.selection.is_some() || select.having.is_some() || select.qualify.is_some()
+        }
+        SetExpr::SetOperation { left, right, .. } => filters(left) || filters(right),
+        _ => false,
+    }
 }
 
 impl Visitor for Relations {
@@ -300,6 +318,7 @@ impl Visitor for Relations {
             .flat_map(|with| &with.cte_tables)
             .map(|cte| cte.alias.name.value.clone());
         self.scopes.push(ctes.collect());
+        self.narrows |= query.limit_clause.is_some() || query.fetch.is_some() || filters(&query.body);
         ControlFlow::Continue(())
     }
 

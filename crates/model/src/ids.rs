@@ -19,6 +19,14 @@ impl RunId {
         RunId(uuid::Uuid::now_v7())
     }
 
+    /// When the run was started, milliseconds since 1970 UTC. A restart that finishes a run has the run's time.
+    pub fn started_ms(&self) -> i64 {
+        let at = self.0.get_timestamp().map(|at| at.to_unix());
+        at.map_or(0, |(seconds, nanos)| {
+            i64::try_from(seconds).unwrap_or(0) * 1000 + i64::from(nanos / 1_000_000)
+        })
+    }
+
     /// Eight characters that tell runs of one machine apart in file and table names (the random tail of the id).
     pub fn short(&self) -> String {
         let hex = self.0.simple().to_string();

@@ -1,7 +1,7 @@
 //! What a connector promises, and what it is handed to keep the promise.
 //!
 //! `connector` has the traits of a connection, `read` those of a source, `write` those of a destination; `limits`
-//! is the plain record the rest of the house branches on instead of vendor names. `predicate` is the closed set of
+//! is the plain record the rest of the house branches on instead of vendor names, `modes` what a write mode asks of any destination. `predicate` is the closed set of
 //! conditions that may sink into a source, `annotation` owns the metadata keys of native types, `cursor` has the values of
 //! incremental reads, `budget` and `lane` bound memory, `glob` matches names, `probe` is where a test may kill the process, `conformance` holds the suites
 //! every connector runs.
@@ -12,9 +12,11 @@ pub mod budget;
 pub mod conformance;
 pub mod connector;
 pub mod cursor;
+pub mod fidelity;
 pub mod glob;
 pub mod lane;
 pub mod limits;
+pub mod modes;
 pub mod predicate;
 pub mod probe;
 pub mod raw;
@@ -29,7 +31,9 @@ pub use budget::{Budget, Reservation};
 pub use connector::{
     Asset, AssetKind, Connection, Connector, ConnectorSpec, Env, Finding, Role, TableSchema,
 };
+pub use fidelity::{ColumnPath, Fidelity};
 pub use limits::{Delivery, FenceKind, Limits};
+pub use modes::{ScopeColumn, ScopeValue};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};
 pub use probe::{Effect, Moment, Probe};
 pub use raw::{RawChunk, RawForm, RawReader, RawStream};

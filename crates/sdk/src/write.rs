@@ -9,9 +9,10 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use synqx_model::spec::{ReplaceOptions, SchemaPolicy, WriteMode};
-use synqx_model::{Error, Position, Result, RunId, StreamKey};
+use synqx_model::spec::{MirrorOptions, ReplaceOptions, Scd2Options, SchemaPolicy, WriteMode};
+use synqx_model::{Code, Error, Position, Result, RunId, StreamKey};
 
+use crate::fidelity::ColumnPath;
 use crate::limits::{Delivery, Limits};
 use crate::raw::{RawChunk, RawForm};
 
@@ -24,12 +25,20 @@ pub struct Target {
     pub mode: WriteMode,
     /// The schema of the incoming batches.
     pub schema: SchemaRef,
-    /// Key columns of an upsert.
+    /// Key columns of `upsert`, `mirror` and `scd2`.
     pub key: Vec<String>,
+    /// The columns that name the slices of `delete_insert`.
+    pub partition_by: Vec<String>,
+    /// How `scd2` keeps history.
+    pub scd2: Scd2Options,
+    /// How `mirror` deletes.
+    pub mirror: MirrorOptions,
     /// Which row of a key is the newest: the greatest in this order.
     pub order_by: Vec<OrderBy>,
     /// The primary key of the source, where all its columns arrive unchanged: a created table gets it too.
     pub source_key: Vec<String>,
+    /// Other unique keys of the source, on the same terms.
+    pub source_unique: Vec<Vec<String>>,
     /// What happens when the schemas differ.
     pub policy: SchemaPolicy,
     /// Make the target when it does not exist.
@@ -120,6 +129,8 @@ pub struct Preparation {
     pub raw: bool,
     /// Statements and file operations, in order.
     pub actions: Vec<Action>,
+    /// How each column that is written is held; empty where the destination does not say.
+    pub columns: Vec<ColumnPath>,
     /// Sentences a person should read: locks held, what is not carried over.
     pub notes: Vec<String>,
     /// The target as it was seen; `begin` compares and refuses with `E0311` when it has changed.
@@ -177,6 +188,18 @@ pub trait Destination: Send + Sync {
         prepared: &Preparation,
         claim: FenceClaim,
     ) -> Result<Box<dyn Load>>;
+
+    /// Puts back the rows that the last `replace` with `keep_previous` replaced, once: they are gone from beside the
+    /// target afterwards. Raises the fence, so that a run that is under way publishes nothing, and records
+    /// `target.run` with an empty position, so that the next run reads everything. Errors: `E0304` when there is no
+    /// previous version, `E0310`, `E0501`, `E03xx`.
+    async fn rollback(&self, target: &Target) -> Result<Receipt> {
+        Err(
+            Error::new(Code::E0310, format!("`{}` cannot be rolled back", target.asset))
+                .with_detail("This connector keeps no previous version.")
+                .with_hint("run the pipeline again with the rows you want"),
+        )
+    }
 }
 
 /// A load that has begun.
@@ -234,7 +257,7 @@ pub struct Receipt {
     pub unchanged: u64,
     /// Rows that lost against a newer one of the same key.
     pub superseded: u64,
-    /// Rows removed.
+    /// Rows of the target that were removed, marked as deleted, or closed because their key did not arrive.
     pub deleted: u64,
     /// Sentences a person should read.
     pub notes: Vec<String>,

@@ -17,6 +17,7 @@ mod generate;
 mod init;
 mod plan;
 mod preview;
+mod rollback;
 mod run;
 
 use synqx_model::Result;
@@ -31,6 +32,7 @@ pub(crate) async fn dispatch(args: Arguments, session: &Session) -> Result<u8> {
         Verb::Backfill(args) => backfill::backfill(&args, session).await,
         Verb::Plan(args) => plan::plan(&args, session).await,
         Verb::Check(args) => check::check(&args, session).await,
+        Verb::Rollback(args) => rollback::rollback(&args, session).await,
         Verb::Cp(args) => cp::cp(&args, session).await,
         Verb::Init(args) => init::init(&args, session),
         Verb::Discover(args) => discover::discover(&args, session).await,

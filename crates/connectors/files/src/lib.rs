@@ -19,6 +19,7 @@ mod pack;
 mod parquet;
 mod place;
 mod read;
+mod rollback;
 mod window;
 mod write;
 

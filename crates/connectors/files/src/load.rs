@@ -19,7 +19,7 @@ use synqx_sdk::{Budget, Committed, Env, Load, Receipt, Target, Writer};
 use crate::config::WriteOptions;
 use crate::content::Stamp;
 use crate::lane::Lane;
-use crate::manifest::{self, Commit, Manifest, Part, Pending};
+use crate::manifest::{self, Commit, Manifest, Part, Pending, Previous};
 use crate::place::{Lock, cannot_write, folder_of, followed, remove, rename, replace_file, sync_folder};
 use crate::read::blocking;
 use crate::write::Look;
@@ -93,6 +93,11 @@ impl Place {
     /// The file that is locked while the record changes.
     pub(crate) fn lock(&self) -> PathBuf {
         self.record().with_extension("lock")
+    }
+
+    /// Where a replaced single file is kept.
+    pub(crate) fn previous(path: &Path) -> PathBuf {
+        beside(path, ".previous")
     }
 
     /// What `begin` compares.
@@ -309,6 +314,9 @@ impl FileLoad {
             )));
         };
         probe.reach(Effect::Publish, Moment::Before)?;
+        if self.target.replace.keep_previous {
+            self.keep_file(path, &mut manifest)?;
+        }
         manifest.pending = Some(self.pending(file, position)?);
         replace_file(self.staging.place.record(), &manifest.to_text()?)?;
         rename(&file.hidden, path)?;
@@ -328,6 +336,27 @@ impl FileLoad {
         })
     }
 
+    /// Keeps the file that is about to be replaced beside it: a second name for it, or a copy where there is none.
+    fn keep_file(&self, path: &Path, manifest: &mut Manifest) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let kept = Place::previous(path);
+        let staged = Place::staging(&kept, &self.staging.run);
+        self.staging.announce(&staged)?;
+        remove(&staged)?;
+        std::fs::hard_link(path, &staged)
+            .or_else(|_| std::fs::copy(path, &staged).map(drop))
+            .map_err(|cause| cannot_write(&staged, &cause))?;
+        rename(&staged, &kept)?;
+        manifest.previous = Some(Previous {
+            parts: Vec::new(),
+            columns: manifest.columns.clone(),
+            rows: manifest.rows,
+        });
+        Ok(())
+    }
+
     fn publish_folder(&self, folder: &Path, position: &Position, published: &mut bool) -> Result<Receipt> {
         let (_lock, mut manifest) = self.guarded()?;
         let probe = &self.staging.probe;
@@ -335,8 +364,17 @@ impl FileLoad {
         staged.sort_by(|a, b| a.name.cmp(&b.name));
         let mut deleted = 0;
         if self.target.mode == WriteMode::Replace {
-            let old = std::mem::take(&mut manifest.parts);
+            let mut old = std::mem::take(&mut manifest.parts);
             deleted = old.iter().map(|part| part.rows.unwrap_or(0)).sum();
+            if self.target.replace.keep_previous {
+                let kept = Previous {
+                    parts: std::mem::take(&mut old),
+                    columns: manifest.columns.clone(),
+                    rows: None,
+                };
+                let older = manifest.previous.replace(kept);
+                old = older.map(|previous| previous.parts).unwrap_or_default();
+            }
             manifest.obsolete.extend(old.into_iter().map(|part| part.name));
         }
         let run = Some(self.target.run);

@@ -38,6 +38,9 @@ pub(crate) struct Manifest {
     /// A single file that is being renamed into place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pending: Option<Pending>,
+    /// What the last `replace` with `keep_previous` replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Previous>,
     /// Parts that are no longer listed and may still be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) obsolete: Vec<String>,
@@ -52,6 +55,7 @@ impl Default for Manifest {
             columns: Vec::new(),
             rows: None,
             pending: None,
+            previous: None,
             obsolete: Vec::new(),
         }
     }
@@ -97,6 +101,20 @@ pub(crate) struct Pending {
     pub(crate) columns: Vec<(String, String)>,
 }
 
+/// A version that was replaced and is kept. A single file lies beside the new one under a hidden name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Previous {
+    /// The parts of a folder.
+    #[serde(default)]
+    pub(crate) parts: Vec<Part>,
+    /// Its columns.
+    #[serde(default)]
+    pub(crate) columns: Vec<(String, String)>,
+    /// The rows of a single file, where SynqX wrote it.
+    #[serde(default)]
+    pub(crate) rows: Option<u64>,
+}
+
 /// One file of a folder of parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
@@ -121,6 +139,12 @@ impl Manifest {
         self.streams
             .get(&key.to_string())
             .map_or(0, |record| record.fence)
+    }
+
+    /// The parts that are the table, and those of the version before that are kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Part> {
+        let previous = self.previous.iter().flat_map(|previous| &previous.parts);
+        self.parts.iter().chain(previous)
     }
 
     /// The last commit of a stream.

@@ -7,15 +7,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result, StreamKey};
 use synqx_sdk::probe::{Effect, Moment};
 use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
-    Action, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
-    PublishPath, Target,
+    Action, ColumnPath, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load,
+    Preparation, PublishPath, Receipt, Target,
 };
 
 use crate::config::{Format, WriteOptions, is_folder};
@@ -23,6 +23,7 @@ use crate::load::{FileLoad, Place, Staging};
 use crate::manifest::{self, Manifest, Part};
 use crate::place::{Lock, cannot_write, folder_of, remove, replace_file, sync_folder};
 use crate::read::{Files, blocking};
+use crate::rollback::rollback;
 use crate::{assets, parquet};
 
 /// What files can and cannot promise.
@@ -239,6 +240,7 @@ impl Writing {
                 Delivery::ExactlyOnceByManifest
             },
             actions,
+            columns: held(look.options.format, target),
             notes: look.notes,
             fingerprint: look.place.fingerprint().to_owned(),
         })
@@ -312,11 +314,7 @@ impl Writing {
     /// Data files of a folder that no manifest of ours accounts for. What a reader of this connection would take for
     /// data is data, so the connection's own format counts before the extension.
     fn foreign(&self, look: &Look) -> Result<Vec<Foreign>> {
-        let listed = look
-            .manifest
-            .as_ref()
-            .map(|m| m.parts.as_slice())
-            .unwrap_or_default();
+        let listed: Vec<&Part> = look.manifest.iter().flat_map(Manifest::kept).collect();
         let set = match assets::find(look.place.path(), "") {
             Ok(set) if set.manifest.is_none() => set.files,
             Ok(_) => assets::unlisted(look.place.path())?,
@@ -411,6 +409,20 @@ fn other_kind(target: &Target, place: &Place) -> Error {
     Error::new(Code::E0311, format!("`{}` is {found}, not {wanted}", target.asset))
         .with_detail("A name with an extension is a file; a name that ends with `/` or has no extension is a folder of parts.")
         .with_hint("remove what is there, or choose another name")
+}
+
+/// How a file holds each column: Parquet in its own types, the other formats as text.
+fn held(format: Format, target: &Target) -> Vec<ColumnPath> {
+    let parquet = format == Format::Parquet;
+    let path = |field: &FieldRef| {
+        let own = if parquet {
+            render_type(field.data_type())
+        } else {
+            "text".to_owned()
+        };
+        ColumnPath::of(field, own, !parquet, None)
+    };
+    target.schema.fields().iter().map(path).collect()
 }
 
 /// Types that the format cannot hold.
@@ -541,7 +553,7 @@ fn sweep(place: &Place, manifest: &mut Manifest, target: &Target) -> Result<()> 
         let obsolete = std::mem::take(&mut manifest.obsolete);
         for name in obsolete
             .iter()
-            .filter(|name| !manifest.parts.iter().any(|part| part.name == **name))
+            .filter(|name| !manifest.kept().any(|part| part.name == **name))
         {
             removed |= gone(folder.join(name))?;
         }
@@ -552,7 +564,7 @@ fn sweep(place: &Place, manifest: &mut Manifest, target: &Target) -> Result<()> 
             let of_run = |run: &String| {
                 name.starts_with(&format!("part-{run}-")) || name.starts_with(&format!(".part-{run}-"))
             };
-            if runs.iter().any(of_run) && !manifest.parts.iter().any(|part| part.name == name) {
+            if runs.iter().any(of_run) && !manifest.kept().any(|part| part.name == name) {
                 removed |= gone(entry.path())?;
             }
         }
@@ -593,5 +605,11 @@ impl Destination for Writing {
         let (writing, target, prepared) = (self.clone(), target.clone(), prepared.clone());
         let load = blocking(move || writing.begin_blocking(&target, &prepared, claim)).await?;
         Ok(Box::new(load))
+    }
+
+    async fn rollback(&self, target: &Target) -> Result<Receipt> {
+        let (place, target) = (self.place(&target.asset), target.clone());
+        let probe = Arc::clone(&self.env.probe);
+        blocking(move || rollback(&place, &target, probe.as_ref())).await
     }
 }

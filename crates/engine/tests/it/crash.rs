@@ -2,13 +2,15 @@
 //!
 //! The harness re-executes this test binary: the child runs a pipeline with a probe that aborts the process at one
 //! cell (effect, moment, occurrence), the parent runs the same document again in the same folder and compares the
-//! destination with the undisturbed one. A cell that is not reached says so in the table; a wrong one fails. The
-//! last test removes a protection and demands that the harness sees it.
+//! destination with the undisturbed one. A cell that is not reached says so in the table; a wrong one fails, and so does
+//! one in which nothing was wrong before the restart: then nothing would be shown. A second pass kills the restarted run
+//! as well, at every cell. Another test removes a protection and demands that the harness sees it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::{Effect, Moment, Probe};
@@ -55,6 +57,29 @@ impl Probe for Cell {
             std::process::abort();
         }
         Err(Error::new(Code::E0317, "the answer was lost"))
+    }
+}
+
+/// Counts how often each cell is reached, so that only those are tried.
+#[derive(Debug, Default)]
+struct Reached(Mutex<BTreeMap<(Effect, Moment), u32>>);
+
+impl Reached {
+    fn often(&self, effect: Effect, moment: Moment) -> u32 {
+        let counts = self.0.lock().expect("counts");
+        counts.get(&(effect, moment)).copied().unwrap_or_default()
+    }
+}
+
+impl Probe for Reached {
+    fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
+        *self
+            .0
+            .lock()
+            .expect("counts")
+            .entry((effect, moment))
+            .or_default() += 1;
+        Ok(())
     }
 }
 
@@ -142,6 +167,42 @@ trait Scenario: Sync {
     async fn rows(&self, dir: &Path) -> Vec<String>;
     /// Staging that is still there.
     async fn leftovers(&self, dir: &Path) -> Vec<String>;
+    /// Looking at the rows changes nothing, so that they can be looked at before the restart.
+    fn shows_harm(&self) -> bool {
+        true
+    }
+}
+
+/// What a load says besides its mode, on a table with columns k and v.
+fn mode_keys(mode: &str) -> &'static str {
+    match mode {
+        "upsert" | "mirror" => ", key: [k]",
+        "delete_insert" => ", partition_by: [k]",
+        "scd2" => ", key: [k], scd2: {time: k}",
+        _ => "",
+    }
+}
+
+/// A table with rows that the modes treat differently: one whose key does not arrive, one whose key does.
+fn table_ddl(mode: &str) -> &'static str {
+    match mode {
+        "append" => "create table t (k bigint primary key, v text); insert into t values (-5, 'old');",
+        "scd2" => {
+            "create table t (k bigint, v text, valid_from bigint, valid_to bigint, is_current boolean, primary key (k, valid_from)); \
+             insert into t values (-5, 'old', 1, null, true), (77, 'old', 5, null, true);"
+        }
+        _ => "create table t (k bigint primary key, v text); insert into t values (-5, 'old'), (77, 'old');",
+    }
+}
+
+/// A row of that table as text.
+fn row_text(mode: &str) -> &'static str {
+    match mode {
+        "scd2" => {
+            "k || ',' || v || ',' || valid_from || ',' || coalesce(valid_to, -1) || case when is_current then ' now' else '' end"
+        }
+        _ => "k || ',' || v",
+    }
 }
 
 fn source(dir: &Path) {
@@ -162,68 +223,120 @@ fn document(connection: &str, load: &str) -> String {
     )
 }
 
-async fn restart(dir: &Path) {
+async fn restart(dir: &Path) -> Arc<Reached> {
+    let reached = Arc::new(Reached::default());
     let mut options = options(dir);
     options.memory = synqx_model::ByteSize::mib(8);
+    options.probe = Arc::clone(&reached) as Arc<dyn Probe>;
     let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
     if let Some(error) = outcome.error {
         panic!("the restart failed: {error:?}");
     }
+    reached
+}
+
+/// What is wrong with a folder, compared with the undisturbed rows.
+async fn faults(scenario: &dyn Scenario, dir: &Path, undisturbed: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let rows = scenario.rows(dir).await;
+    if rows != undisturbed {
+        found.push(format!("{} rows instead of {}", rows.len(), undisturbed.len()));
+    }
+    let leftovers = scenario.leftovers(dir).await;
+    if !leftovers.is_empty() {
+        found.push(format!("left behind {leftovers:?}"));
+    }
+    let intents = files_below(&dir.join(".synqx/runs"));
+    let intents: Vec<String> = intents.into_iter().filter(|f| f.ends_with("intent")).collect();
+    if !intents.is_empty() {
+        found.push(format!("left behind {intents:?}"));
+    }
+    found
+}
+
+/// A folder that is ready for a run.
+async fn ready(scenario: &dyn Scenario) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    source(dir.path());
+    let yaml = scenario.prepare(dir.path()).await;
+    write(dir.path(), "pipeline.yaml", &yaml);
+    dir
 }
 
 /// Runs every cell of a scenario and prints its row of the table. Holes are collected, so one run shows them all.
 async fn matrix(scenario: &dyn Scenario) {
-    let undisturbed = {
-        let dir = tempfile::tempdir().expect("a folder");
-        source(dir.path());
-        let yaml = scenario.prepare(dir.path()).await;
-        write(dir.path(), "pipeline.yaml", &yaml);
-        restart(dir.path()).await;
-        scenario.rows(dir.path()).await
+    let started = std::time::Instant::now();
+    let (reached, undisturbed) = {
+        let dir = ready(scenario).await;
+        let reached = restart(dir.path()).await;
+        (reached, scenario.rows(dir.path()).await)
     };
     assert!(undisturbed.len() >= ROWS - 10, "{} rows", undisturbed.len());
     let mut holes = Vec::new();
-    let mut row = format!("{:<24}", scenario.name());
+    let mut row = format!("{:<26}", scenario.name());
     for effect in Effect::ALL {
         for moment in [Moment::Before, Moment::After] {
             for nth in occurrences(*effect) {
-                let cell = format!("{} {moment:?} {nth}", effect.as_str());
-                let dir = tempfile::tempdir().expect("a folder");
-                source(dir.path());
-                let yaml = scenario.prepare(dir.path()).await;
-                write(dir.path(), "pipeline.yaml", &yaml);
-                let reached = killed_at(dir.path(), *effect, moment, *nth);
-                if !reached {
+                if reached.often(*effect, moment) < *nth {
                     row.push_str(" ·");
                     continue;
                 }
+                let cell = format!("{} {moment:?} {nth}", effect.as_str());
+                let dir = ready(scenario).await;
+                if !killed_at(dir.path(), *effect, moment, *nth) {
+                    holes.push(format!("{cell}: was not reached a second time"));
+                }
                 // A run killed after its intent was closed had succeeded; a person would not run it again.
                 if (*effect, moment) != (Effect::Done, Moment::After) {
+                    // Looking may itself read further (`Incremental` does), so not there.
+                    if scenario.shows_harm() && faults(scenario, dir.path(), &undisturbed).await.is_empty() {
+                        holes.push(format!("{cell}: nothing was wrong before the restart"));
+                    }
                     restart(dir.path()).await;
                 }
-                let rows = scenario.rows(dir.path()).await;
-                let leftovers = scenario.leftovers(dir.path()).await;
-                let intents = files_below(&dir.path().join(".synqx/runs"))
-                    .into_iter()
-                    .filter(|f| f.ends_with("intent"));
-                let intents: Vec<String> = intents.collect();
-                if rows != undisturbed {
-                    holes.push(format!(
-                        "{cell}: {} rows instead of {}",
-                        rows.len(),
-                        undisturbed.len()
-                    ));
-                }
-                if !leftovers.is_empty() || !intents.is_empty() {
-                    holes.push(format!("{cell}: left behind {leftovers:?} {intents:?}"));
-                }
-                row.push_str(if holes.is_empty() { " ✓" } else { " ✗" });
+                let wrong = faults(scenario, dir.path(), &undisturbed).await;
+                row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
+                holes.extend(wrong.into_iter().map(|wrong| format!("{cell}: {wrong}")));
             }
         }
     }
-    println!("{row}");
+    println!("{row}  {:.0} s", started.elapsed().as_secs_f64());
+    recovery(scenario, &undisturbed, &mut holes).await;
     assert!(holes.is_empty(), "{}:\n  {}", scenario.name(), holes.join("\n  "));
     lost_answer(scenario, &undisturbed).await;
+}
+
+/// Kills a run just before and just after it publishes, kills its restart at every cell, and restarts once more.
+async fn recovery(scenario: &dyn Scenario, undisturbed: &[String], holes: &mut Vec<String>) {
+    let started = std::time::Instant::now();
+    let mut row = format!("{:<26}", format!("  again {}", scenario.name()));
+    for first in [Moment::Before, Moment::After] {
+        row.push_str(" |");
+        let dead = async || {
+            let dir = ready(scenario).await;
+            assert!(killed_at(dir.path(), Effect::Publish, first, 1), "is reached");
+            dir
+        };
+        let reached = restart(dead().await.path()).await;
+        for effect in Effect::ALL {
+            for second in [Moment::Before, Moment::After] {
+                if reached.often(*effect, second) == 0 {
+                    row.push_str(" ·");
+                    continue;
+                }
+                let dir = dead().await;
+                assert!(killed_at(dir.path(), *effect, second, 1), "is reached again");
+                if (*effect, second) != (Effect::Done, Moment::After) {
+                    restart(dir.path()).await;
+                }
+                let wrong = faults(scenario, dir.path(), undisturbed).await;
+                row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
+                let cell = format!("publish {first:?}, then {} {second:?}", effect.as_str());
+                holes.extend(wrong.into_iter().map(|wrong| format!("{cell}: {wrong}")));
+            }
+        }
+    }
+    println!("{row}  {:.0} s", started.elapsed().as_secs_f64());
 }
 
 /// The commit's answer is lost, the process lives: the run itself must find out and end right.
@@ -265,10 +378,18 @@ impl Scenario for Files {
     }
 
     async fn prepare(&self, dir: &Path) -> String {
-        match self.0 {
+        let keeping = if self.0.ends_with("keeping") {
+            ", replace: {keep_previous: true}"
+        } else {
+            ""
+        };
+        match self.0.trim_end_matches(" keeping") {
             "file replace" => {
                 write(dir, "out/o.csv", "k,v\n-1,old\n");
-                document("{type: local_file, path: ./out}", "asset: o.csv, write: replace")
+                document(
+                    "{type: local_file, path: ./out}",
+                    &format!("asset: o.csv, write: replace{keeping}"),
+                )
             }
             mode => {
                 let first = document(
@@ -283,15 +404,20 @@ impl Scenario for Files {
                 let mode = mode.trim_start_matches("folder ");
                 document(
                     "{type: local_file, path: ./out}",
-                    &format!("asset: parts/, write: {mode}, options: {{format: csv}}"),
+                    &format!("asset: parts/, write: {mode}{keeping}, options: {{format: csv}}"),
                 )
             }
         }
     }
 
     async fn rows(&self, dir: &Path) -> Vec<String> {
-        if self.0 == "file replace" {
-            return sorted_lines(dir, "out/o.csv");
+        if self.0.starts_with("file replace") {
+            let mut rows = sorted_lines(dir, "out/o.csv");
+            if dir.join("out/.o.csv.previous").exists() {
+                let previous = sorted_lines(dir, "out/.o.csv.previous");
+                rows.extend(previous.into_iter().map(|row| format!("previous {row}")));
+            }
+            return rows;
         }
         let manifest: serde_json::Value =
             serde_json::from_str(&read(dir, "out/parts/_synqx_manifest.json")).expect("JSON");
@@ -303,13 +429,18 @@ impl Scenario for Files {
                 &format!("out/parts/{}", part["name"].as_str().expect("a name")),
             ));
         }
+        for part in manifest["previous"]["parts"].as_array().into_iter().flatten() {
+            let name = part["name"].as_str().expect("a name");
+            let previous = sorted_lines(dir, &format!("out/parts/{name}"));
+            rows.extend(previous.into_iter().map(|row| format!("previous {row}")));
+        }
         rows.sort();
         rows
     }
 
     async fn leftovers(&self, dir: &Path) -> Vec<String> {
         let files = files_below(&dir.join("out"));
-        if self.0 == "file replace" {
+        if self.0.starts_with("file replace") {
             return files.into_iter().filter(|f| f.contains("tmp")).collect();
         }
         let manifest = read(dir, "out/parts/_synqx_manifest.json");
@@ -331,23 +462,18 @@ impl Scenario for Sqlite {
 
     async fn prepare(&self, dir: &Path) -> String {
         let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        db.execute_batch(
-            "create table t (k integer primary key, v text); insert into t values (-5, 'old'), (77, 'old');",
-        )
-        .expect("a table");
-        if self.0 == "append" {
-            db.execute_batch("delete from t where k = 77").expect("a row");
-        }
-        let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
+        db.execute_batch(table_ddl(self.0)).expect("a table");
         document(
             "{type: sqlite, path: ./t.db}",
-            &format!("asset: t, write: {}{key}", self.0),
+            &format!("asset: t, write: {}{}", self.0, mode_keys(self.0)),
         )
     }
 
     async fn rows(&self, dir: &Path) -> Vec<String> {
         let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
+        let mut statement = db
+            .prepare(&format!("select {} from t", row_text(self.0)))
+            .expect("a query");
         let rows = statement
             .query_map([], |row| row.get::<_, String>(0))
             .expect("rows");
@@ -375,6 +501,10 @@ struct Incremental;
 impl Scenario for Incremental {
     fn name(&self) -> String {
         "incremental, two loads".to_owned()
+    }
+
+    fn shows_harm(&self) -> bool {
+        false
     }
 
     async fn prepare(&self, dir: &Path) -> String {
@@ -424,29 +554,21 @@ impl Scenario for Postgres {
     }
 
     async fn prepare(&self, _: &Path) -> String {
-        let ddl = "drop table if exists t cascade; drop table if exists _synqx_commit; create table t (k bigint primary key, v text); insert into t values (-5, 'old'), (77, 'old');";
-        self.1.execute(ddl).await.expect("a table");
-        if self.0 == "append" {
-            self.1.execute("delete from t where k = 77").await.expect("a row");
-        }
-        if self.0 == "replace" {
-            // Something that depends on the table, so that the staged path is taken as well as the swap.
-            self.1
-                .execute("comment on table t is 'kept'")
-                .await
-                .expect("a comment");
-        }
-        let key = if self.0 == "upsert" { ", key: [k]" } else { "" };
+        let ddl = format!(
+            "drop table if exists t cascade; drop table if exists _synqx_commit; {}",
+            table_ddl(self.0)
+        );
+        self.1.execute(&ddl).await.expect("a table");
         document(
             &format!("{{type: postgresql, url: \"{}\"}}", self.1.url()),
-            &format!("asset: public.t, write: {}{key}", self.0),
+            &format!("asset: public.t, write: {}{}", self.0, mode_keys(self.0)),
         )
     }
 
     async fn rows(&self, _: &Path) -> Vec<String> {
         let client = self.1.client().await.expect("a client");
         let rows = client
-            .query("select k || ',' || v from public.t", &[])
+            .query(&format!("select {} from public.t", row_text(self.0)), &[])
             .await
             .expect("rows");
         let mut rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
@@ -469,7 +591,14 @@ impl Scenario for Postgres {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_have_no_hole() {
-    for mode in ["file replace", "folder append", "folder replace"] {
+    let modes = [
+        "file replace",
+        "file replace keeping",
+        "folder append",
+        "folder replace",
+        "folder replace keeping",
+    ];
+    for mode in modes {
         matrix(&Files(mode)).await;
     }
 }
@@ -482,12 +611,28 @@ async fn sqlite_has_no_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sqlite_has_no_hole_in_modes_that_delete_or_keep_history() {
+    for mode in ["delete_insert", "mirror", "scd2"] {
+        matrix(&Sqlite(mode)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn postgresql_has_no_hole() {
-    for mode in ["append", "replace", "upsert"] {
+    postgresql(&["append", "replace", "upsert"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_has_no_hole_in_modes_that_delete_or_keep_history() {
+    postgresql(&["delete_insert", "mirror", "scd2"]).await;
+}
+
+async fn postgresql(modes: &[&'static str]) {
+    for mode in modes {
         let database = ThrowAwayDatabase::on(Server::Postgres15)
             .await
             .expect("cargo x up");
-        let scenario = Postgres(mode, database);
+        let scenario = Postgres(*mode, database);
         matrix(&scenario).await;
         scenario.1.discard().await.expect("dropped");
     }

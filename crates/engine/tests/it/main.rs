@@ -7,10 +7,13 @@
 mod backfill;
 mod crash;
 mod enrich;
+mod every_type;
 mod flow;
 mod incremental;
 mod memory;
+mod modes;
 mod network;
+mod random_values;
 mod relay;
 mod reshape;
 mod setting;

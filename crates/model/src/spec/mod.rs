@@ -1,12 +1,13 @@
 //! The pipeline document as types: one `PipelineSpec`, two spellings (YAML in git, JSON of the API).
 //!
 //! `yaml` and `json` read and write the spellings, `decode` turns a tree of values into these types and reports
-//! everything wrong with it at once, `operator` holds what a node can be, `schema` generates the JSON Schema.
+//! everything wrong with it at once, `operator` holds what a node can be, `load` what a load says, `schema` generates the JSON Schema.
 //! The types hold what was written; what it means for data is decided by the `plan` crate.
 
 pub mod checks;
 mod decode;
 mod json;
+pub mod load;
 pub mod operator;
 pub mod reshape;
 mod schema;
@@ -21,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use checks::*;
 pub use decode::{decode, decode_map};
+pub use load::*;
 pub use operator::*;
 pub use reshape::*;
 pub use schema::json_schema;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::checks::Validate;
+use super::load::Load;
 use super::reshape::{Flatten, Lookup, Mask, Pivot, Unpivot, Window};
 use crate::size::Span;
 
@@ -137,114 +138,6 @@ pub struct PartitionColumn {
     pub column: String,
     /// How many ranges.
     pub count: u32,
-}
-
-/// Writes to an asset of a connection.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Load {
-    /// The node whose rows are written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<String>,
-    /// Connection name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-    /// Connector kind, where the connection is implied by an asset id (API form).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connector: Option<String>,
-    /// Table, file or folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asset: Option<String>,
-    /// An asset registered with the control plane.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asset_id: Option<i64>,
-    /// How rows meet what is there.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub write: WriteMode,
-    /// Key columns of an upsert.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub key: Vec<String>,
-    /// Which row of a key is the newest: column names, `desc` allowed; the greatest wins.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub order_by: Vec<String>,
-    /// What happens when the schemas differ.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub schema: SchemaPolicy,
-    /// Make the target when it does not exist.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub create: bool,
-    /// Columns whose type the destination may hold with loss.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allow_loss: Vec<String>,
-    /// How `replace` publishes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replace: Option<ReplaceOptions>,
-    /// Writers working in parallel; the load decides when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lanes: Option<u32>,
-    /// Options of the connector for this asset, such as compression.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub options: Map<String, Value>,
-}
-
-/// How `replace` publishes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReplaceOptions {
-    /// Use TRUNCATE. Faster on a large table others depend on, but readers with an old snapshot see it empty.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub truncate: bool,
-    /// Keep the previous version as `<name>__previous`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub keep_previous: bool,
-}
-
-/// How rows meet what is there.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum WriteMode {
-    /// Add rows; a retried run adds them once.
-    #[default]
-    Append,
-    /// The target becomes exactly these rows.
-    Replace,
-    /// By key: new rows are added, known ones changed.
-    Upsert,
-    /// Replace the slices named by `partition_by`.
-    DeleteInsert,
-    /// Keep history with valid_from and valid_to.
-    Scd2,
-    /// Upsert, and delete what the source no longer has.
-    Mirror,
-}
-
-impl WriteMode {
-    /// The word of the document.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WriteMode::Append => "append",
-            WriteMode::Replace => "replace",
-            WriteMode::Upsert => "upsert",
-            WriteMode::DeleteInsert => "delete_insert",
-            WriteMode::Scd2 => "scd2",
-            WriteMode::Mirror => "mirror",
-        }
-    }
-}
-
-/// What happens when the schemas differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SchemaPolicy {
-    /// Stop with the differences printed.
-    #[default]
-    Strict,
-    /// Add columns and widen types; stop at anything else.
-    Evolve,
-    /// Load the columns both sides have.
-    Ignore,
 }
 
 /// Keeps the rows for which a condition is true.

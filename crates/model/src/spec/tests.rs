@@ -465,8 +465,20 @@ fn documents() -> impl Strategy<Value = PipelineSpec> {
                     input: Some("a".into()),
                     to: Some("c".into()),
                     asset: Some("t".into()),
-                    write: WriteMode::Upsert,
+                    write: WriteMode::Mirror,
                     key: vec!["k".into()],
+                    partition_by: vec!["p".into()],
+                    scd2: Some(Box::new(Scd2Options {
+                        time: Some("t".into()),
+                        track: vec!["v".into()],
+                        max_close_percent: 3,
+                        ..Default::default()
+                    })),
+                    mirror: Some(Box::new(MirrorOptions {
+                        delete: DeleteHow::Soft,
+                        scope: OrderedMap(vec![("p".into(), Value::Null), ("a".into(), vec![1, 2].into())]),
+                        ..Default::default()
+                    })),
                     create: false,
                     ..Default::default()
                 });

@@ -227,7 +227,11 @@ impl<'a> Bench<'a> {
                 Vec::new()
             },
             order_by: Vec::new(),
+            partition_by: Vec::new(),
+            scd2: Default::default(),
+            mirror: Default::default(),
             source_key: Vec::new(),
+            source_unique: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,
             allow_loss: Vec::new(),

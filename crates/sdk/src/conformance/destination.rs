@@ -472,8 +472,11 @@ async fn mode_is_done_or_refused(bench: &Bench<'_>, mode: WriteMode) -> Checked 
         )?;
         return Ok(Verdict::Refused(Code::E0310, error.message().to_owned()));
     }
-    if mode == WriteMode::Append || mode == WriteMode::Replace {
+    if !target.has_key() {
         target.key.clear();
+    }
+    if mode == WriteMode::DeleteInsert {
+        target.partition_by = vec!["id".into()];
     }
     let rows = [notes(&[(1, Some("a")), (2, None)])?];
     let receipt = bench.load(connection.as_ref(), &target, &rows).await?;
@@ -481,6 +484,9 @@ async fn mode_is_done_or_refused(bench: &Bench<'_>, mode: WriteMode) -> Checked 
         receipt.inserted == 2,
         format!("2 new rows, {} inserted", receipt.inserted),
     )?;
-    bench.expect(&asset, &rows).await?;
+    // What a history adds to the rows is looked at where histories are.
+    if mode != WriteMode::Scd2 {
+        bench.expect(&asset, &rows).await?;
+    }
     Ok(Verdict::Passed)
 }

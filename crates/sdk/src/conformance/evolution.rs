@@ -16,9 +16,9 @@ use super::report::Report;
 use crate::connector::Role;
 use crate::write::Receipt;
 
-const DIFFERS: [Code; 5] = [Code::E0405, Code::E0402, Code::E0403, Code::E0401, Code::E0407];
+pub(super) const DIFFERS: [Code; 5] = [Code::E0405, Code::E0402, Code::E0403, Code::E0401, Code::E0407];
 
-const POLICIES: [(SchemaPolicy, &str); 3] = [
+pub(super) const POLICIES: [(SchemaPolicy, &str); 3] = [
     (SchemaPolicy::Strict, "strict"),
     (SchemaPolicy::Evolve, "evolve"),
     (SchemaPolicy::Ignore, "ignore"),

@@ -14,7 +14,9 @@ pub mod samples;
 mod destination;
 mod evolution;
 mod faults;
+mod history;
 mod keyed;
+mod modes;
 mod pushdown;
 mod roundtrip;
 mod source;
@@ -128,6 +130,8 @@ pub async fn destination(fixture: &dyn Fixture) -> Report {
     destination::run(&bench, &mut report).await;
     roundtrip::run(&bench, &mut report).await;
     keyed::run(&bench, &mut report).await;
+    modes::run(&bench, &mut report).await;
+    history::run(&bench, &mut report).await;
     evolution::run(&bench, &mut report).await;
     faults::run(&bench, &mut report).await;
     bench.no_secrets(&mut report);

@@ -7,7 +7,7 @@ use synqx_model::spec::WriteMode;
 use synqx_sdk::{Action, PublishPath, Target};
 
 use super::plan::WritePlan;
-use super::{publish, sql};
+use super::{history, mirror, publish, slices, sql};
 use crate::names::{TableName, quote, staging_prefix};
 
 /// What `begin` and `commit` will do, in order.
@@ -73,6 +73,9 @@ pub(super) fn later_actions(plan: &WritePlan, target: &Target) -> Vec<Action> {
         }
         _ => {}
     }
+    sql::number_target(plan)
+        .into_iter()
+        .for_each(|text| push("commit", text));
     actions
 }
 
@@ -84,22 +87,43 @@ fn staged_statements(plan: &WritePlan, target: &Target, staging: &TableName) -> 
     } else if target.mode == WriteMode::Replace {
         statements.extend(publish::empty_target(plan, target));
     }
-    if target.mode != WriteMode::Upsert {
-        statements.push(sql::insert_staged(plan, staging));
-        if target.mode == WriteMode::Replace && plan.deferrable {
-            statements.push("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
+    match target.mode {
+        WriteMode::Append | WriteMode::Replace => {
+            statements.push(sql::insert_staged(plan, staging));
+            if target.mode == WriteMode::Replace && plan.deferrable {
+                statements.push("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
+            }
         }
-    } else if plan.indexed {
+        WriteMode::Upsert => merge_statements(plan, target, staging, &mut statements),
+        WriteMode::DeleteInsert => {
+            statements.push(publish::lock_writers(plan));
+            statements.extend(slices::deletions(plan, target, staging));
+            statements.push(sql::insert_staged(plan, staging));
+        }
+        WriteMode::Mirror => {
+            statements.push(publish::lock_writers(plan));
+            statements.extend(mirror::deletion(plan, target, staging));
+            merge_statements(plan, target, staging, &mut statements);
+        }
+        WriteMode::Scd2 => {
+            statements.push(publish::lock_writers(plan));
+            statements.extend(history::statements(plan, target, staging));
+        }
+    }
+    statements.push(format!("DROP TABLE {}", staging.sql()));
+    statements
+}
+
+fn merge_statements(plan: &WritePlan, target: &Target, staging: &TableName, statements: &mut Vec<String>) {
+    if plan.indexed {
         if plan.guarded {
             statements.push(publish::lock_writers(plan));
         }
         statements.push(sql::upsert_indexed(plan, staging, target));
-    } else {
-        statements.push(publish::lock_writers(plan));
-        let (update, insert) = sql::update_then_insert(plan, staging, target);
-        statements.extend(update);
-        statements.push(insert);
+        return;
     }
-    statements.push(format!("DROP TABLE {}", staging.sql()));
-    statements
+    statements.push(publish::lock_writers(plan));
+    let (update, insert) = sql::update_then_insert(plan, staging, target);
+    statements.extend(update);
+    statements.push(insert);
 }

@@ -136,7 +136,7 @@ impl TableLoad {
 }
 
 /// Raises the fence; the row's lock waits for a commit in flight. Errors: `E0504`, `E0312`.
-async fn take_fence(
+pub(super) async fn take_fence(
     session: &Session,
     table: &TableName,
     target: &Target,
@@ -287,7 +287,7 @@ impl Load for TableLoad {
                 });
             }
         };
-        let lanes = self.plan.columns.iter().map(|c| c.lane.clone()).collect();
+        let lanes = self.plan.arrived().map(|c| c.lane.clone()).collect();
         Ok(Box::new(Lane {
             link: Arc::clone(&self.link),
             sink: Box::pin(sink),

@@ -1,13 +1,20 @@
 //! Writing: `prepare` looks and decides, `begin` takes the fence, lanes copy, `commit` publishes once.
 //!
-//! `plan` decides columns and path, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
+//! `plan` decides columns and path, `design` new tables, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
 //! `load` is the life of one load, `publish` what a commit does on each path, `swap` the replacement of a table by
-//! rename. Rows, position and fence are one transaction.
+//! rename, `slices`, `mirror` and `history` what publishes those modes, `rollback` puts a replaced version back,
+//! `sequences` lets serial columns go on where the rows end. Rows, position and fence are one transaction.
 
 mod actions;
+mod design;
+mod history;
 mod load;
+mod mirror;
 mod plan;
 mod publish;
+mod rollback;
+mod sequences;
+mod slices;
 mod sql;
 mod swap;
 mod ties;
@@ -17,7 +24,9 @@ pub(crate) use plan::Written;
 use async_trait::async_trait;
 use synqx_model::spec::SchemaPolicy;
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::{Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Target};
+use synqx_sdk::{
+    Action, Committed, Delivery, Destination, FenceClaim, Limits, Load, Preparation, Receipt, Target,
+};
 
 use crate::client::{Scope, Session};
 use crate::connection::Database;
@@ -46,13 +55,18 @@ impl Destination for Database {
             text: record,
             when: "prepare",
         });
-        actions.extend(plan.alters.iter().map(|text| Action {
+        actions.extend(plan.made.types.iter().chain(&plan.alters).map(|text| Action {
             text: text.clone(),
             when: "prepare",
         }));
         actions.extend(actions::later_actions(&plan, target));
         if !dry {
             ensure_record(&session, &plan.table).await?;
+            if !plan.made.types.is_empty() {
+                let doing = format!("make the types of table `{}`", plan.table.label());
+                let make = format!("BEGIN; {}; COMMIT", plan.made.types.join("; "));
+                session.run(&make, &doing).await?;
+            }
             if !plan.alters.is_empty() {
                 let doing = format!("change the columns of table `{}`", plan.table.label());
                 session
@@ -71,6 +85,7 @@ impl Destination for Database {
             raw: plan.raw,
             delivery: Delivery::ExactlyOnce,
             actions,
+            columns: plan.held.clone(),
             notes: plan.notes.clone(),
             fingerprint: plan.fingerprint.clone(),
         })
@@ -98,6 +113,10 @@ impl Destination for Database {
             return Err(Error::new(Code::E0311, what).with_hint("run again: the plan is made anew"));
         }
         Ok(Box::new(load))
+    }
+
+    async fn rollback(&self, target: &Target) -> Result<Receipt> {
+        Box::pin(rollback::rollback(self.link(), target)).await
     }
 }
 

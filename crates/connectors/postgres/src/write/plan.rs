@@ -7,16 +7,16 @@ use arrow::datatypes::Field;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{PublishPath, Target, annotation, type_names};
-use tokio_postgres::types::Type;
+use synqx_sdk::{ColumnPath, Fidelity, PublishPath, Target, annotation, type_names};
 
+use super::design::{self, Design, define, probe, unsupported};
 use super::ties;
 use crate::catalog::{self, Column, Relation};
 use crate::client::{Link, Session};
 use crate::encode::Lane;
 use crate::fit::{self, Misfit};
-use crate::mapping::{Kind, SYSTEM, native_for};
-use crate::names::{TableName, check_identifier, fnv, quote, quote_all, suffixed};
+use crate::mapping::{Kind, SYSTEM};
+use crate::names::{TableName, check_identifier, fnv, quote, quote_all};
 use crate::raw;
 
 /// One column that is written.
@@ -35,12 +35,14 @@ pub(crate) struct WritePlan {
     pub(crate) table: TableName,
     pub(crate) existing: Option<Relation>,
     pub(crate) columns: Vec<Written>,
+    /// How they are held, for `synqx plan`.
+    pub(crate) held: Vec<ColumnPath>,
+    /// How many columns arrive; the mode writes those after them itself.
+    pub(crate) arriving: usize,
     /// Rows arrive as they are to be written; nothing is decoded or converted.
     pub(crate) raw: bool,
-    /// Columns of a table to be made: name and definition.
-    pub(crate) definitions: Vec<String>,
-    pub(crate) comments: Vec<(String, String)>,
-    pub(crate) primary_key: Vec<String>,
+    /// The table to be made, where there is none.
+    pub(crate) made: Design,
     pub(crate) alters: Vec<String>,
     pub(crate) path: PublishPath,
     pub(crate) why: String,
@@ -60,24 +62,39 @@ impl WritePlan {
         quote_all(self.columns.iter().map(|c| c.column.name.as_str()))
     }
 
+    /// The columns whose values arrive.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = &Written> {
+        self.columns.iter().filter(|c| c.lane.index < self.arriving)
+    }
+
+    /// The target in statements that change or count its own rows: tables that inherit from it keep theirs.
+    pub(crate) fn only(&self) -> String {
+        let partitioned = self.existing.as_ref().is_some_and(|r| r.kind == "p");
+        let only = if partitioned { "" } else { "ONLY " };
+        format!("{only}{}", self.table.sql())
+    }
+
     pub(crate) fn has_casts(&self) -> bool {
         self.columns.iter().any(|c| c.staging.is_some())
     }
 
     pub(crate) fn previous(&self) -> TableName {
-        self.table.sibling(suffixed(&self.table.name, "__previous"))
+        super::rollback::previous_of(&self.table)
     }
 }
 
 /// Makes the plan. Errors, all at once: `E0103`, `E0116`, `E0304`, `E0310`, `E0402`, `E0403`, `E0405`–`E0409`.
 pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Result<WritePlan> {
     check_request(target)?;
+    let arriving = target.schema.fields().len();
+    let target = &target.with_own_columns();
     let table = TableName::parse(&target.asset, &link.settings.schema)?;
     let existing = catalog::fetch_relation(session, &table).await?;
     let mut errors = Vec::new();
     let mut notes = Vec::new();
     let mut alters = Vec::new();
-    let (layout, definitions, comments) = match &existing {
+    let mut made = Design::default();
+    let layout = match &existing {
         Some(relation) => {
             if !matches!(relation.kind.as_str(), "r" | "p") {
                 return Err(Error::new(
@@ -86,23 +103,29 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
                 )
                 .with_hint("name a table"));
             }
-            let layout =
-                match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?;
-            (layout, Vec::new(), Vec::new())
+            own_columns_exist(relation, target)?;
+            match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?
         }
         None if !target.create => {
             return Err(catalog::not_found(session, &table)
                 .await
                 .or_hint("set `create: true` to have it made"));
         }
-        None => design(session, &table, target, &mut notes).await?,
+        None => {
+            made = design::design(session, &table, target, &mut notes).await?;
+            std::mem::take(&mut made.layout)
+        }
     };
     let relayed = target
         .raw
         .as_ref()
+        .filter(|_| target.own_columns_named().next().is_none())
         .map(|form| raw::columns(target, form, session.version, &layout));
-    let (raw, columns) = match relayed {
-        Some(Ok(columns)) => (true, columns),
+    let (raw, (columns, held)) = match relayed {
+        Some(Ok(columns)) => {
+            let held = relayed_as(target, &columns);
+            (true, (columns, held))
+        }
         Some(Err(why)) => {
             notes.push(format!("rows are decoded on their way, because {why}"));
             (false, fit_columns(target, &layout, &mut errors, &mut notes))
@@ -113,11 +136,6 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
-    let primary_key = match (&existing, target.mode) {
-        (Some(_), _) => Vec::new(),
-        (None, WriteMode::Upsert) => target.key.clone(),
-        (None, _) => target.source_key.clone(),
-    };
     let mut plan = WritePlan {
         fingerprint: String::new(),
         indexed: existing.as_ref().is_none_or(|r| has_unique(r, &target.key)),
@@ -129,10 +147,10 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         table,
         existing,
         columns,
+        held,
+        made,
+        arriving,
         raw,
-        definitions,
-        comments,
-        primary_key,
         alters,
         notes,
     };
@@ -179,10 +197,18 @@ fn unwritten(target: &Target, table: &TableName, layout: &[Column]) -> Vec<Error
         .key
         .iter()
         .map(|k| (k, "key", Code::E0408))
-        .chain(order_by.map(|o| (o, "order_by", Code::E0401)));
+        .chain(order_by.map(|o| (o, "order_by", Code::E0401)))
+        .chain(
+            target
+                .partition_by
+                .iter()
+                .map(|p| (p, "partition_by", Code::E0401)),
+        )
+        .chain(target.scd2.time.iter().map(|t| (t, "scd2.time", Code::E0401)))
+        .chain(target.scd2.track.iter().map(|t| (t, "scd2.track", Code::E0401)));
     named
         .filter(|(name, ..)| !layout.iter().any(|c| c.name == **name && !c.generated))
-        .filter(|_| target.mode == WriteMode::Upsert)
+        .filter(|_| !matches!(target.mode, WriteMode::Append | WriteMode::Replace))
         .map(|(name, word, code)| {
             let label = table.label();
             Error::new(
@@ -195,26 +221,7 @@ fn unwritten(target: &Target, table: &TableName, layout: &[Column]) -> Vec<Error
 }
 
 fn check_request(target: &Target) -> Result<()> {
-    if !matches!(
-        target.mode,
-        WriteMode::Append | WriteMode::Replace | WriteMode::Upsert
-    ) {
-        return Err(Error::new(
-            Code::E0310,
-            format!(
-                "`write: {}` is not possible on PostgreSQL in this release",
-                target.mode.as_str()
-            ),
-        )
-        .with_hint("use append, replace or upsert"));
-    }
-    if let Some(key) = target.options.keys().next() {
-        return Err(Error::new(
-            Code::E0102,
-            format!("`{key}` is not an option of a PostgreSQL table"),
-        )
-        .with_hint("remove it; there are none"));
-    }
+    super::sequences::wanted(target)?;
     let fields = target.schema.fields();
     if fields.is_empty() {
         return Err(Error::new(
@@ -224,7 +231,10 @@ fn check_request(target: &Target) -> Result<()> {
         .with_hint("select at least one column"));
     }
     let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
-    let mut errors = Vec::new();
+    let mut errors = target.check_mode();
+    for own in target.own_columns() {
+        errors.extend(check_identifier(own.name(), "column").err());
+    }
     for (i, name) in names.iter().enumerate() {
         if let Err(error) = check_identifier(name, "column") {
             errors.push(error);
@@ -257,145 +267,25 @@ fn check_request(target: &Target) -> Result<()> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// Columns of a table that does not exist yet, seen through a temporary table that is rolled back.
-async fn probe(session: &Session, definitions: &[String]) -> Result<Vec<Column>> {
-    if definitions.is_empty() {
-        return Ok(Vec::new());
+/// A history or a mirror that marks needs columns of its own, which no policy leaves out. Errors: `E0310`.
+fn own_columns_exist(relation: &Relation, target: &Target) -> Result<()> {
+    let lacking: Vec<&str> = target
+        .own_columns_named()
+        .filter(|name| relation.column(name).is_none())
+        .collect();
+    let addable = target.mode == WriteMode::Mirror && target.policy != SchemaPolicy::Ignore;
+    if lacking.is_empty() || addable {
+        return Ok(());
     }
-    let doing = "try out the columns of a new table";
-    session
-        .run(
-            &format!(
-                "BEGIN; CREATE TEMPORARY TABLE \"_synqx_probe\" ({}) ON COMMIT DROP",
-                definitions.join(", ")
-            ),
-            doing,
-        )
-        .await?;
-    let row = session
-        .query_one(
-            "SELECT 'pg_temp._synqx_probe'::pg_catalog.regclass::oid",
-            &[],
-            doing,
-        )
-        .await?;
-    let columns = catalog::fetch_columns(session, row.get(0), doing).await;
-    session.run("ROLLBACK", doing).await?;
-    columns
-}
-
-/// The native type a field gets; the source's own where it is PostgreSQL's and exists here.
-async fn native_of(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<Option<String>> {
-    if let Some(native) = annotation::native(field, SYSTEM) {
-        // to_regtype runs the server's own type parser, so a text that passes is a type and nothing else.
-        let found = session
-            .query(
-                "SELECT pg_catalog.to_regtype($1)::text",
-                &[(&native, Type::TEXT)],
-                "look up a type",
-            )
-            .await;
-        let known = matches!(&found, Ok(rows) if rows.first().is_some_and(|row| row.get::<_, Option<String>>(0).is_some()));
-        if known {
-            return Ok(Some(native.to_owned()));
-        }
-        notes.push(format!(
-            "column `{}`: the type {native} does not exist here; it becomes {}",
-            field.name(),
-            native_for(field).unwrap_or_default()
-        ));
-    }
-    Ok(native_for(field))
-}
-
-async fn define(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<String> {
-    let native = native_of(session, field, notes)
-        .await?
-        .ok_or_else(|| unsupported(field))?;
-    let mut definition = format!("{} {native}", quote(field.name()));
-    if let Some(collation) = field.metadata().get(annotation::COLLATION)
-        && annotation::native(field, SYSTEM).is_some()
-    {
-        let known = session
-            .query(
-                "SELECT pg_catalog.to_regcollation($1)::text",
-                &[(collation, Type::TEXT)],
-                "look up a collation",
-            )
-            .await;
-        match known {
-            Ok(rows)
-                if rows
-                    .first()
-                    .is_some_and(|r| r.get::<_, Option<String>>(0).is_some()) =>
-            {
-                definition.push_str(&format!(" COLLATE {collation}"));
-            }
-            _ => notes.push(format!(
-                "column `{}`: the collation {collation} does not exist here",
-                field.name()
-            )),
-        }
-    }
-    Ok(definition)
-}
-
-fn unsupported(field: &Field) -> Error {
-    Error::new(
-        Code::E0407,
+    let (label, word) = (relation.table.label(), target.mode.as_str());
+    Err(Error::new(
+        Code::E0310,
         format!(
-            "column `{}` of type {} has no type in PostgreSQL",
-            field.name(),
-            type_names::render_type(field.data_type())
+            "table `{label}` lacks columns that `write: {word}` keeps: `{}`",
+            lacking.join("`, `")
         ),
     )
-    .with_hint("flatten it, or turn it into JSON text, in the pipeline")
-}
-
-type Design = (Vec<Column>, Vec<String>, Vec<(String, String)>);
-
-async fn design(
-    session: &Session,
-    table: &TableName,
-    target: &Target,
-    notes: &mut Vec<String>,
-) -> Result<Design> {
-    let exists = session
-        .query(
-            "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
-            &[(&table.schema, Type::TEXT)],
-            "look up a schema",
-        )
-        .await?;
-    if exists.is_empty() {
-        return Err(Error::new(
-            Code::E0304,
-            format!("the schema `{}` does not exist", table.schema),
-        )
-        .with_hint(format!("CREATE SCHEMA {}", quote(&table.schema))));
-    }
-    let mut definitions = Vec::new();
-    let mut comments = Vec::new();
-    let mut errors = Vec::new();
-    for field in target.schema.fields() {
-        match define(session, field, notes).await {
-            Ok(mut definition) => {
-                if !field.is_nullable() {
-                    definition.push_str(" NOT NULL");
-                }
-                definitions.push(definition);
-            }
-            Err(error) => errors.push(error),
-        }
-        if let Some(comment) = field.metadata().get(annotation::COMMENT) {
-            comments.push((field.name().clone(), comment.clone()));
-        }
-    }
-    if let Some(error) = Error::all(errors) {
-        return Err(error);
-    }
-    let layout = probe(session, &definitions).await?;
-    Ok((layout, definitions, comments))
+    .with_hint("name the columns it has in the mode's options, add them, or load into a new table"))
 }
 
 /// The target's columns after the policy has been applied.
@@ -499,7 +389,7 @@ fn absent(column: &Column, target: &Target) -> std::result::Result<String, Strin
         (true, _) if !identity && !column.has_default => {
             Err(format!("`{name}` of the target does not arrive"))
         }
-        (_, WriteMode::Upsert) => Ok(format!(
+        (_, WriteMode::Upsert | WriteMode::Mirror) => Ok(format!(
             "column `{name}` does not arrive: new rows get {filled}, other rows keep what they have"
         )),
         _ => Ok(format!("column `{name}` does not arrive: rows get {filled}")),
@@ -542,8 +432,8 @@ fn fit_columns(
     layout: &[Column],
     errors: &mut Vec<Error>,
     notes: &mut Vec<String>,
-) -> Vec<Written> {
-    let mut columns = Vec::new();
+) -> (Vec<Written>, Vec<ColumnPath>) {
+    let (mut columns, mut held) = (Vec::new(), Vec::new());
     let (mut losses, mut narrow) = (Vec::new(), Vec::new());
     for (index, field) in target.schema.fields().iter().enumerate() {
         let Some(column) = layout
@@ -564,6 +454,9 @@ fn fit_columns(
                         type_names::render_type(field.data_type())
                     ));
                 }
+                let native = column.native.clone();
+                let text = is_textual(&column.kind);
+                held.push(ColumnPath::of(field, native, text, fit.loss.clone()));
                 if let Some(loss) = fit.loss {
                     if target.allow_loss.contains(field.name()) {
                         notes.push(format!("column `{}` loses {loss}, as allowed", field.name()));
@@ -612,7 +505,25 @@ fn fit_columns(
             .with_hint("rename columns in the pipeline"),
         );
     }
-    columns
+    (columns, held)
+}
+
+/// Columns whose bytes are relayed: they are what they were.
+fn relayed_as(target: &Target, columns: &[Written]) -> Vec<ColumnPath> {
+    let path = |written: &Written| {
+        let native = written.column.native.clone();
+        ColumnPath {
+            wire: "binary COPY".to_owned(),
+            fidelity: Fidelity::Exact,
+            ..ColumnPath::of(target.schema.field(written.lane.index), native, false, None)
+        }
+    };
+    columns.iter().map(path).collect()
+}
+
+/// Whether a column holds text and nothing else.
+fn is_textual(kind: &Kind) -> bool {
+    matches!(kind, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb)
 }
 
 /// The errors for columns that would lose something, and for columns that do not hold every number that may arrive.
@@ -650,10 +561,32 @@ fn misfits(target: &Target, losses: &[String], narrow: &[String]) -> Vec<Error> 
 
 async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -> Result<()> {
     let casts = plan.has_casts();
-    if let (Some(relation), WriteMode::Upsert) = (&plan.existing, target.mode) {
+    if let Some(relation) = &plan.existing
+        && !matches!(target.mode, WriteMode::Append | WriteMode::Replace)
+    {
         plan.guarded = ties::guarded(session, relation).await?;
     }
+    if let Some(relation) = plan.existing.as_ref().filter(|_| ties::deletes(target)) {
+        let references = ties::references(session, relation).await?;
+        ties::check_references(target, &relation.table.label(), &references)?;
+        plan.deferrable = references.iter().any(|r| r.deferrable);
+    }
+    if plan.existing.is_some() {
+        super::mirror::check_scope(session, target, plan).await?;
+    }
     let (path, why): (_, String) = match (&plan.existing, target.mode) {
+        (_, WriteMode::DeleteInsert) => (
+            PublishPath::Staged,
+            "the slices that arrive are deleted and inserted again in one transaction".into(),
+        ),
+        (_, WriteMode::Mirror) => (
+            PublishPath::Staged,
+            "staged rows are compared with the target, and what is missing there is deleted, in one transaction".into(),
+        ),
+        (_, WriteMode::Scd2) => (
+            PublishPath::Staged,
+            "staged versions are compared with the history; changed ones are closed and opened in one transaction".into(),
+        ),
         (_, WriteMode::Upsert) => (
             PublishPath::Staged,
             "an upsert compares staged rows with the target in one statement".into(),
@@ -679,9 +612,6 @@ async fn choose_path(session: &Session, target: &Target, plan: &mut WritePlan) -
             "one lane: rows, position and fence are one transaction on the target".into(),
         ),
         (Some(relation), _) => {
-            let references = ties::references(session, relation).await?;
-            ties::check_references(target, &relation.table.label(), &references)?;
-            plan.deferrable = references.iter().any(|r| r.deferrable);
             let mut ties = ties::ties(session, relation).await?;
             if target.replace.truncate {
                 ties.push("`truncate` was asked for".into());
@@ -727,6 +657,9 @@ fn lock_taken(path: PublishPath, target: &Target, plan: &WritePlan) -> Option<&'
         ),
         (PublishPath::Staged, WriteMode::Replace, Some(_)) => {
             Some("SHARE ROW EXCLUSIVE while rows are replaced: reading goes on, writing waits")
+        }
+        (PublishPath::Staged, WriteMode::DeleteInsert | WriteMode::Mirror | WriteMode::Scd2, Some(_)) => {
+            Some("SHARE ROW EXCLUSIVE while rows are published: reading goes on, writing waits")
         }
         (PublishPath::Staged, WriteMode::Upsert, Some(_)) if !plan.indexed => Some(
             "SHARE ROW EXCLUSIVE during the upsert, because no unique index matches the key: reading goes on, writing waits",

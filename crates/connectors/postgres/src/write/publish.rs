@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::load::TableLoad;
 use super::plan::WritePlan;
-use super::{sql, swap, ties};
+use super::{history, mirror, sequences, slices, sql, swap, ties};
 use crate::client::Session;
 use crate::errors::{answer_lost, lost_answer, with_text};
 use crate::names::{TableName, quote};
@@ -59,9 +59,6 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
             (PublishPath::Fresh, Some(relation)) => {
                 Box::pin(swap::swap(session, &load.plan, relation, staging, &load.target)).await?;
                 receipt.inserted = load.rows.load(Ordering::Acquire);
-                receipt
-                    .notes
-                    .push("the rows of the replaced table were not counted".into());
             }
             (PublishPath::Fresh, None) => {
                 let rename = format!(
@@ -76,6 +73,8 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
             _ => Box::pin(publish_staged(load, session, staging, &mut receipt)).await?,
         }
     }
+    run_all(session, sql::number_target(&load.plan), &doing).await?;
+    sequences::advance(&load.plan, &load.target, session, &mut receipt).await?;
     let probe = &load.link.env.probe;
     probe.reach(Effect::Publish, Moment::Before)?;
     if let Err(error) = session.run_raw("COMMIT").await {
@@ -147,20 +146,20 @@ fn hold_triggers(plan: &WritePlan) -> String {
 
 /// What makes room for the new rows of a replace that keeps the table.
 pub(crate) fn empty_target(plan: &WritePlan, target: &Target) -> Vec<String> {
-    let table = plan.table.sql();
+    let only = plan.only();
     let mut statements = vec![lock_writers(plan)];
     if target.replace.keep_previous {
         let previous = plan.previous().sql();
         statements.push(format!("DROP TABLE IF EXISTS {previous}"));
-        statements.push(format!("CREATE TABLE {previous} AS TABLE {table}"));
+        statements.push(format!("CREATE TABLE {previous} AS TABLE {only}"));
     }
     if plan.deferrable {
         statements.push("SET CONSTRAINTS ALL DEFERRED".to_owned());
     }
     statements.push(if target.replace.truncate {
-        format!("TRUNCATE {table}")
+        format!("TRUNCATE {only}")
     } else {
-        format!("DELETE FROM {table}")
+        format!("DELETE FROM {only}")
     });
     statements
 }
@@ -192,8 +191,22 @@ async fn publish_staged(
         run_all(session, sql::create_target(plan), &doing).await?;
     }
     match target.mode {
-        WriteMode::Upsert => Box::pin(upsert(load, session, staging, written, receipt)).await?,
-        mode => {
+        WriteMode::Upsert => {
+            let doing = format!("upsert into table `{}`", plan.table.label());
+            session.run(&format!("ANALYZE {}", staging.sql()), &doing).await?;
+            check_keys(plan, target, session, staging, &doing).await?;
+            Box::pin(merge_staged(plan, target, session, staging, written, receipt)).await?;
+        }
+        WriteMode::DeleteInsert => {
+            *receipt = Box::pin(slices::publish(plan, target, session, staging, written)).await?;
+        }
+        WriteMode::Mirror => {
+            *receipt = Box::pin(mirror::publish(plan, target, session, staging, written)).await?;
+        }
+        WriteMode::Scd2 => {
+            *receipt = Box::pin(history::publish(plan, target, session, staging, written)).await?;
+        }
+        mode @ (WriteMode::Append | WriteMode::Replace) => {
             if mode == WriteMode::Replace && plan.existing.is_some() {
                 receipt.deleted = Box::pin(make_room(plan, target, session, &doing)).await?;
             }
@@ -202,9 +215,8 @@ async fn publish_staged(
                 .await?;
             accounted(plan, "rows to be inserted", written, inserted)?;
             receipt.inserted = inserted;
-            if mode == WriteMode::Replace && plan.deferrable {
-                let check = session.run("SET CONSTRAINTS ALL IMMEDIATE", &doing).await;
-                check.map_err(still_referred_to)?;
+            if mode == WriteMode::Replace {
+                check_deferred(plan, session, &doing).await?;
             }
         }
     }
@@ -232,10 +244,7 @@ async fn make_room(plan: &WritePlan, target: &Target, session: &Session, doing: 
         Some(relation) => ties::guarded(session, relation).await?,
         None => false,
     };
-    let first = format!(
-        "SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS t",
-        plan.table.sql()
-    );
+    let first = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS t", plan.only());
     // Nothing else keeps rows from being deleted, and reading takes a right that writing does not need.
     if !guarded || session.count(&first, doing).await? == 0 {
         return Ok(deleted);
@@ -247,7 +256,7 @@ async fn make_room(plan: &WritePlan, target: &Target, session: &Session, doing: 
 }
 
 /// A row that others refer to cannot be deleted, not even to come back a moment later.
-fn still_referred_to(error: Error) -> Error {
+pub(super) fn still_referred_to(error: Error) -> Error {
     if error.code() != Code::E0307 {
         return error;
     }
@@ -276,7 +285,7 @@ pub(crate) fn kept_out(label: &str, facts: String) -> Error {
 }
 
 /// What the server says it did must be what it was given to do. Errors: `E0505`.
-fn accounted(plan: &WritePlan, what: &str, given: u64, done: u64) -> Result<()> {
+pub(super) fn accounted(plan: &WritePlan, what: &str, given: u64, done: u64) -> Result<()> {
     if given == done {
         return Ok(());
     }
@@ -286,18 +295,16 @@ fn accounted(plan: &WritePlan, what: &str, given: u64, done: u64) -> Result<()> 
     ))
 }
 
-async fn upsert(
-    load: &TableLoad,
+/// Brings staged rows into the target by key. Errors: `E0505`, `E0311`.
+pub(super) async fn merge_staged(
+    plan: &WritePlan,
+    target: &Target,
     session: &Session,
     staging: &TableName,
     written: u64,
     receipt: &mut Receipt,
 ) -> Result<()> {
-    let (plan, target) = (&load.plan, &load.target);
-    let label = plan.table.label();
-    let doing = format!("upsert into table `{label}`");
-    session.run(&format!("ANALYZE {}", staging.sql()), &doing).await?;
-    check_keys(plan, target, session, staging, &doing).await?;
+    let doing = format!("upsert into table `{}`", plan.table.label());
     let chosen = if target.order_by.is_empty() {
         written
     } else {
@@ -319,8 +326,32 @@ async fn upsert(
     Ok(())
 }
 
+/// Keeps writers out of a target whose rows are about to be deleted or closed, and looks again whom that would reach.
+/// Errors: `E0310`, `E0312`.
+pub(super) async fn hold(plan: &WritePlan, target: &Target, session: &Session, doing: &str) -> Result<()> {
+    session.run(&lock_writers(plan), doing).await?;
+    if let Some(relation) = plan.existing.as_ref().filter(|_| ties::deletes(target)) {
+        // Under the lock nobody can add a foreign key any more.
+        let references = ties::references(session, relation).await?;
+        ties::check_references(target, &plan.table.label(), &references)?;
+    }
+    if plan.deferrable {
+        session.run("SET CONSTRAINTS ALL DEFERRED", doing).await?;
+    }
+    Ok(())
+}
+
+/// Checks the foreign keys that were waiting for the new rows. Errors: `E0307`.
+pub(super) async fn check_deferred(plan: &WritePlan, session: &Session, doing: &str) -> Result<()> {
+    if !plan.deferrable {
+        return Ok(());
+    }
+    let check = session.run("SET CONSTRAINTS ALL IMMEDIATE", doing).await;
+    check.map_err(still_referred_to)
+}
+
 /// Refuses keys that are NULL, and keys whose newest row is not one row. Errors: `E0308`, `E0309`.
-async fn check_keys(
+pub(super) async fn check_keys(
     plan: &WritePlan,
     target: &Target,
     session: &Session,
@@ -382,7 +413,7 @@ async fn merge(
     chosen: u64,
 ) -> Result<Merged> {
     let doing = format!("upsert into table `{}`", plan.table.label());
-    let locked = !plan.indexed || plan.guarded;
+    let locked = !plan.indexed || plan.guarded || target.mode == WriteMode::Mirror;
     session
         .run(
             &if locked {

@@ -3,10 +3,12 @@
 //! Rows in staging are called `s`, the target `t`. Columns that the server must convert are cast on the way out of
 //! staging, so keys are compared, and duplicates found, in the target's own types.
 
+use synqx_model::spec::WriteMode;
 use synqx_sdk::{OrderBy, Target};
 
 use super::plan::WritePlan;
 use crate::catalog::Column;
+use crate::definition::Identity;
 use crate::fit::publish_cast;
 use crate::mapping::Kind;
 use crate::names::{RECORD_TABLE, TableName, literal, quote, quote_all};
@@ -32,11 +34,8 @@ pub(crate) fn update_record(table: &TableName) -> String {
 }
 
 pub(crate) fn copy_in(table: &TableName, plan: &WritePlan) -> String {
-    format!(
-        "COPY {} ({}) FROM STDIN (FORMAT binary)",
-        table.sql(),
-        plan.column_list()
-    )
+    let columns = quote_all(plan.arrived().map(|c| c.column.name.as_str()));
+    format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", table.sql())
 }
 
 /// The table a run fills: like the one it replaces, as it will be created, or bare columns for staging.
@@ -47,7 +46,11 @@ pub(crate) fn create_staging(staging: &TableName, plan: &WritePlan, fresh: bool)
             staging.sql(),
             relation.table.sql()
         ),
-        (true, None) => format!("CREATE TABLE {} ({})", staging.sql(), plan.definitions.join(", ")),
+        (true, None) => format!(
+            "CREATE TABLE {} ({})",
+            staging.sql(),
+            plan.made.definitions.join(", ")
+        ),
         (false, _) => {
             let columns: Vec<String> = plan
                 .columns
@@ -70,7 +73,7 @@ pub(crate) fn create_target(plan: &WritePlan) -> Vec<String> {
     let mut statements = vec![format!(
         "CREATE TABLE {} ({})",
         plan.table.sql(),
-        plan.definitions.join(", ")
+        plan.made.definitions.join(", ")
     )];
     statements.extend(dress_target(plan));
     statements
@@ -79,14 +82,18 @@ pub(crate) fn create_target(plan: &WritePlan) -> Vec<String> {
 /// Key and comments of a new table.
 pub(crate) fn dress_target(plan: &WritePlan) -> Vec<String> {
     let mut statements = Vec::new();
-    if !plan.primary_key.is_empty() {
-        let key = quote_all(plan.primary_key.iter().map(String::as_str));
+    if !plan.made.primary_key.is_empty() {
+        let key = quote_all(plan.made.primary_key.iter().map(String::as_str));
         statements.push(format!(
             "ALTER TABLE {} ADD PRIMARY KEY ({key})",
             plan.table.sql()
         ));
     }
-    for (column, comment) in &plan.comments {
+    for key in &plan.made.unique {
+        let key = quote_all(key.iter().map(String::as_str));
+        statements.push(format!("ALTER TABLE {} ADD UNIQUE ({key})", plan.table.sql()));
+    }
+    for (column, comment) in &plan.made.comments {
         statements.push(format!(
             "COMMENT ON COLUMN {}.{} IS {}",
             plan.table.sql(),
@@ -97,15 +104,36 @@ pub(crate) fn dress_target(plan: &WritePlan) -> Vec<String> {
     statements
 }
 
+/// Has the server number the columns of a new table, from after its rows.
+pub(crate) fn number_target(plan: &WritePlan) -> Vec<String> {
+    let table = plan.table.sql();
+    let number = |(name, identity): &(String, Identity)| {
+        let column = quote(name);
+        let who = match identity {
+            Identity::Always => "ALWAYS",
+            Identity::ByDefault => "BY DEFAULT",
+        };
+        [
+            format!("ALTER TABLE {table} ALTER COLUMN {column} ADD GENERATED {who} AS IDENTITY"),
+            format!(
+                "SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence({}, {}), max({column})) FROM {table} HAVING max({column}) > 0",
+                literal(&table),
+                literal(name)
+            ),
+        ]
+    };
+    plan.made.numbered.iter().flat_map(number).collect()
+}
+
 /// Staged rows in the target's types.
-fn staged(plan: &WritePlan, staging: &TableName) -> String {
+pub(super) fn staged(plan: &WritePlan, staging: &TableName) -> String {
     let columns: Vec<String> = plan
         .columns
         .iter()
         .map(|c| {
             let name = quote(&c.column.name);
             if c.staging.is_some() {
-                format!("{name}{} AS {name}", publish_cast(&c.column))
+                format!("{} AS {name}", publish_cast(&c.column, &name))
             } else {
                 name
             }
@@ -114,7 +142,7 @@ fn staged(plan: &WritePlan, staging: &TableName) -> String {
     format!("(SELECT {} FROM {})", columns.join(", "), staging.sql())
 }
 
-fn overriding(plan: &WritePlan) -> &'static str {
+pub(super) fn overriding(plan: &WritePlan) -> &'static str {
     if plan.columns.iter().any(|c| c.column.identity == "a") {
         " OVERRIDING SYSTEM VALUE"
     } else {
@@ -201,7 +229,8 @@ fn differs(column: &Column, left: &str, right: &str) -> String {
         | Kind::Other
         | Kind::Float4
         | Kind::Float8
-        | Kind::Interval => true,
+        | Kind::TimeTz(_)
+        | Kind::Interval(_) => true,
         Kind::Text | Kind::Bpchar => !column.deterministic,
         Kind::Array(..) => true,
         _ => false,
@@ -224,6 +253,10 @@ fn values<'a>(plan: &'a WritePlan, target: &'a Target) -> impl Iterator<Item = &
 /// without an order, or where there is nothing stored yet.
 fn older(plan: &WritePlan, target: &Target, incoming: &str, stored: &str) -> Option<String> {
     plan.existing.as_ref()?;
+    if target.mode == WriteMode::Mirror {
+        // What the source says now is right; the order only chooses among rows of one load.
+        return None;
+    }
     let mut cases = Vec::new();
     let mut equal = Vec::new();
     for order in &target.order_by {
@@ -240,7 +273,7 @@ fn older(plan: &WritePlan, target: &Target, incoming: &str, stored: &str) -> Opt
     (!cases.is_empty()).then(|| format!("({})", cases.join(" OR ")))
 }
 
-fn same_key(target: &Target, left: &str, right: &str) -> String {
+pub(super) fn same_key(target: &Target, left: &str, right: &str) -> String {
     let pairs = target
         .key
         .iter()
@@ -253,7 +286,7 @@ fn changes<'a>(plan: &'a WritePlan, target: &'a Target) -> Vec<&'a Column> {
     values(plan, target).filter(|c| c.identity != "a").collect()
 }
 
-fn any_differs(changes: &[&Column], left: &str, right: &str) -> String {
+pub(super) fn any_differs(changes: &[&Column], left: &str, right: &str) -> String {
     let parts: Vec<String> = changes.iter().map(|c| differs(c, left, right)).collect();
     if parts.is_empty() {
         "false".to_owned()
@@ -268,7 +301,7 @@ pub(crate) fn count_beaten(plan: &WritePlan, staging: &TableName, target: &Targe
     Some(format!(
         "SELECT count(*) FROM {} AS s WHERE EXISTS (SELECT FROM {} AS t WHERE {} AND {older})",
         winners(plan, staging, target),
-        plan.table.sql(),
+        plan.only(),
         same_key(target, "t", "s")
     ))
 }
@@ -282,7 +315,7 @@ pub(crate) fn foresee(plan: &WritePlan, staging: &TableName, target: &Target) ->
          (SELECT bool_or({}) AS differs, bool_or({older}) AS beaten FROM {} AS s JOIN {} AS t ON {} GROUP BY {}) AS k",
         any_differs(&changes(plan, target), "t", "s"),
         winners(plan, staging, target),
-        plan.table.sql(),
+        plan.only(),
         same_key(target, "t", "s"),
         keys.join(", ")
     )
@@ -322,7 +355,7 @@ pub(crate) fn update_then_insert(
     staging: &TableName,
     target: &Target,
 ) -> (Option<String>, String) {
-    let table = plan.table.sql();
+    let (table, only) = (plan.table.sql(), plan.only());
     let join = same_key(target, "t", "s");
     let changes = changes(plan, target);
     let rows = winners(plan, staging, target);
@@ -336,18 +369,18 @@ pub(crate) fn update_then_insert(
         // Several stored rows may have one key: the newest of them speaks for all.
         let newest = older(plan, target, "s", "n").map_or_else(String::new, |older| {
             let join = same_key(target, "n", "s");
-            format!(" AND NOT EXISTS (SELECT FROM {table} AS n WHERE {join} AND {older})")
+            format!(" AND NOT EXISTS (SELECT FROM {only} AS n WHERE {join} AND {older})")
         });
         let returned: Vec<String> = target.key.iter().map(|k| format!("s.{}", quote(k))).collect();
         let returned = returned.join(", ");
         format!(
-            "WITH u AS (UPDATE {table} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}){newest} RETURNING {returned}) \
+            "WITH u AS (UPDATE {only} AS t SET {set} FROM {rows} AS s WHERE {join} AND ({differ}){newest} RETURNING {returned}) \
              SELECT count(*) FROM (SELECT DISTINCT * FROM u) AS d"
         )
     });
     let columns = plan.column_list();
     let insert = format!(
-        "INSERT INTO {table} ({columns}){} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {join})",
+        "INSERT INTO {table} ({columns}){} SELECT {columns} FROM {rows} AS s WHERE NOT EXISTS (SELECT FROM {only} AS t WHERE {join})",
         overriding(plan)
     );
     (update, insert)

@@ -3,7 +3,7 @@
 //! Asked when the load is planned, and again under the lock that publishes: a foreign key or trigger made in between
 //! must not change what happens to anybody's rows.
 
-use synqx_model::spec::WriteMode;
+use synqx_model::spec::{DeleteHow, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::Target;
 use tokio_postgres::types::Type;
@@ -95,9 +95,18 @@ pub(crate) async fn references(session: &Session, relation: &Relation) -> Result
         .collect())
 }
 
-/// Refuses a replace that would change rows of other tables, or that the server never allows. Errors: `E0310`.
+/// Rows are deleted from the target.
+pub(crate) fn deletes(target: &Target) -> bool {
+    match target.mode {
+        WriteMode::Replace | WriteMode::DeleteInsert => true,
+        WriteMode::Mirror => target.mirror.delete == DeleteHow::Hard,
+        WriteMode::Append | WriteMode::Upsert | WriteMode::Scd2 => false,
+    }
+}
+
+/// Refuses deletions that would change rows of other tables, or that the server never allows. Errors: `E0310`.
 pub(crate) fn check_references(target: &Target, label: &str, references: &[Reference]) -> Result<()> {
-    if target.mode != WriteMode::Replace {
+    if !deletes(target) {
         return Ok(());
     }
     let named = |r: &Reference| format!("`{}` of table `{}`", r.constraint, r.table);
@@ -111,15 +120,22 @@ pub(crate) fn check_references(target: &Target, label: &str, references: &[Refer
     if !reached.is_empty() {
         return Err(Error::new(
             Code::E0310,
-            format!("`write: replace` of table `{label}` would change rows of other tables"),
+            format!(
+                "`write: {}` of table `{label}` would change rows of other tables",
+                target.mode.as_str()
+            ),
         )
         .with_detail(format!(
-            "Replacing deletes every row, and foreign keys act on that: {}.",
+            "It deletes rows, and foreign keys act on that: {}.",
             reached.join("; ")
         ))
-        .with_hint("use `write: upsert`, or make the constraint ON DELETE NO ACTION"));
+        .with_hint(if target.mode == WriteMode::Mirror {
+            "use `mirror: {delete: soft}`, or make the constraint ON DELETE NO ACTION"
+        } else {
+            "use `write: upsert`, or make the constraint ON DELETE NO ACTION"
+        }));
     }
-    if target.replace.truncate && !references.is_empty() {
+    if target.mode == WriteMode::Replace && target.replace.truncate && !references.is_empty() {
         let all: Vec<String> = references.iter().map(named).collect();
         return Err(
             Error::new(Code::E0310, format!("table `{label}` cannot be truncated"))

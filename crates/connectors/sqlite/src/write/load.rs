@@ -18,7 +18,7 @@ use synqx_sdk::{
 use super::ledger::{self, Failure, Record};
 use super::newest;
 use super::publish::publish;
-use super::shape::{How, Shape, plan_shape};
+use super::shape::{Shape, plan_shape};
 use crate::catalog::{self, OURS};
 use crate::client::{File, Worker, quote, quote_all};
 use crate::encode::Column;
@@ -303,7 +303,7 @@ fn lost(detail: &str) -> Error {
 fn commit_on(connection: &mut Connection, context: &Context, record: &Record, rows: u64) -> Result<Receipt> {
     let coded = |error: rusqlite::Error| context.explain(error.into(), "publish the load into");
     // Emptying a table must not cascade into others; what it leaves behind is checked afterwards.
-    let switch = if context.shape.how == How::Refill {
+    let switch = if context.shape.how.checks_orphans() {
         "PRAGMA foreign_keys = OFF"
     } else {
         "PRAGMA foreign_keys = ON"
@@ -326,7 +326,13 @@ fn commit_on(connection: &mut Connection, context: &Context, record: &Record, ro
         if !same {
             return Err(changed(name).into());
         }
-        publish(&transaction, &context.shape, &context.staging, rows)
+        publish(
+            &transaction,
+            &context.shape,
+            &context.target,
+            &context.staging,
+            rows,
+        )
     };
     let receipt = work().map_err(|failure| context.explain(failure, "publish the load into"))?;
     match transaction.commit() {
@@ -383,12 +389,11 @@ impl Writer for Lane {
 fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Result<u64, Failure> {
     let shape = &context.shape;
     let mut columns = shape
-        .slots
-        .iter()
-        .map(|slot| Column::new(batch, slot))
+        .arrived()
+        .map(|(slot, _)| Column::new(batch, slot))
         .collect::<Result<Vec<_>>>()?;
     let order = order_bytes(batch, context)?;
-    let mut names: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
+    let mut names: Vec<&str> = shape.arrived().map(|(_, column)| column.as_str()).collect();
     if order.is_some() {
         names.push("_synqx_order");
     }
@@ -422,7 +427,7 @@ fn insert(connection: &Connection, context: &Context, batch: &RecordBatch) -> Re
 /// target stores are compared as what both sides can be read as.
 fn order_bytes(batch: &RecordBatch, context: &Context) -> Result<Option<arrow::row::Rows>> {
     let target = &context.target;
-    if target.order_by.is_empty() || target.mode != synqx_model::spec::WriteMode::Upsert {
+    if target.order_by.is_empty() || !target.has_key() {
         return Ok(None);
     }
     let mut columns = Vec::new();

@@ -1,18 +1,23 @@
 //! The writing part: decide (`shape`), fence and record (`ledger`), stage and load (`load`), publish (`publish`),
-//! tell which row of a key is newer (`newest`).
+//! tell which row of a key is newer (`newest`). `slices`, `mirror` and `history` publish those modes, `rollback` puts a
+//! replaced version back.
 //!
 //! Rows go into a staging table of the same file in short transactions, so the file's one write lock is free between
 //! batches and a newer run can take the fence. One transaction then publishes rows, position and fence together.
 
+mod history;
 mod ledger;
 mod load;
+mod mirror;
 mod newest;
 mod publish;
+mod rollback;
 mod shape;
+mod slices;
 
 use async_trait::async_trait;
 use synqx_model::{Result, StreamKey};
-use synqx_sdk::{Committed, Destination, FenceClaim, Limits, Load, Preparation, Target};
+use synqx_sdk::{Committed, Destination, FenceClaim, Limits, Load, Preparation, Receipt, Target};
 
 use crate::Sqlite;
 use crate::catalog;
@@ -76,5 +81,12 @@ impl Destination for Sqlite {
         Ok(Box::new(
             Box::pin(load::begin(&self.file, &self.env, target, prepared, claim)).await?,
         ))
+    }
+
+    async fn rollback(&self, target: &Target) -> Result<Receipt> {
+        let (target, probe) = (target.clone(), std::sync::Arc::clone(&self.env.probe));
+        self.file
+            .run(move |file| rollback::rollback(file, &target, probe.as_ref()))
+            .await
     }
 }

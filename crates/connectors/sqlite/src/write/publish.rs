@@ -4,18 +4,24 @@
 
 use rusqlite::Connection;
 use synqx_model::{Code, Error};
-use synqx_sdk::Receipt;
+use synqx_sdk::{Receipt, Target};
 
 use super::ledger::Failure;
-use super::newest;
 use super::shape::{How, Shape};
+use super::{history, mirror, newest, slices};
 use crate::catalog;
 use crate::client::{quote, quote_all};
 
-type Done<T> = Result<T, Failure>;
+pub(super) type Done<T> = Result<T, Failure>;
 
 /// Moves the staged rows; `rows` is how many were staged.
-pub(crate) fn publish(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<Receipt> {
+pub(crate) fn publish(
+    connection: &Connection,
+    shape: &Shape,
+    wanted: &Target,
+    staging: &str,
+    rows: u64,
+) -> Done<Receipt> {
     let target = format!("main.{}", quote(&shape.name));
     if shape.how != How::Swap {
         for (name, declared) in &shape.added {
@@ -51,16 +57,26 @@ pub(crate) fn publish(connection: &Connection, shape: &Shape, staging: &str, row
         }
         How::Refill => refill(connection, shape, staging, rows),
         How::Upsert => upsert(connection, shape, staging, rows),
+        How::Slices | How::Mirror | How::History => {
+            if shape.table.is_none() {
+                connection.execute(&format!("CREATE TABLE {target}{}", shape.definition), [])?;
+            }
+            match shape.how {
+                How::Slices => slices::publish(connection, shape, wanted, staging, rows),
+                How::Mirror => mirror::publish(connection, shape, wanted, staging, rows),
+                _ => history::publish(connection, shape, wanted, staging, rows),
+            }
+        }
     }
 }
 
-fn drop_table(connection: &Connection, name: &str) -> Done<()> {
+pub(super) fn drop_table(connection: &Connection, name: &str) -> Done<()> {
     connection.execute(&format!("DROP TABLE main.{}", quote(name)), [])?;
     Ok(())
 }
 
 /// Inserts the staged rows; all of them, or `E0505`.
-fn insert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<u64> {
+pub(super) fn insert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<u64> {
     let columns = quote_all(shape.columns.iter().map(String::as_str));
     let sql = format!(
         "{} INTO main.{} ({columns}) SELECT {columns} FROM main.{}",
@@ -93,7 +109,7 @@ fn still_there(connection: &Connection, shape: &Shape, before: Option<u64>, inse
 }
 
 /// What SQLite says it did must be what it was given to do. Errors: `E0505`.
-fn accounted(shape: &Shape, what: &str, expected: u64, done: u64) -> Done<()> {
+pub(super) fn accounted(shape: &Shape, what: &str, expected: u64, done: u64) -> Done<()> {
     if expected == done {
         return Ok(());
     }
@@ -111,7 +127,7 @@ fn accounted(shape: &Shape, what: &str, expected: u64, done: u64) -> Done<()> {
     )
 }
 
-fn count(connection: &Connection, sql: &str) -> Done<u64> {
+pub(super) fn count(connection: &Connection, sql: &str) -> Done<u64> {
     let n: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(u64::try_from(n).unwrap_or(0))
 }
@@ -194,15 +210,7 @@ fn refill(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> D
     accounted(shape, "rows after the old ones were deleted", 0, left)?;
     let inserted = insert(connection, shape, staging, rows)?;
     drop_table(connection, staging)?;
-    if orphans(connection, shape)? > before {
-        return Err(Error::new(
-            Code::E0307,
-            format!("the new rows of `{}` break a foreign key", shape.name),
-        )
-        .with_detail("Rows of this table or of tables that refer to it would point at rows that are gone.")
-        .with_hint("load the tables in an order that keeps the references, or use `write: upsert`")
-        .into());
-    }
+    check_orphans(connection, shape, before)?;
     Ok(Receipt {
         inserted,
         deleted,
@@ -210,16 +218,40 @@ fn refill(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> D
     })
 }
 
+/// No more rows point nowhere than did before. Errors: `E0307`.
+pub(super) fn check_orphans(connection: &Connection, shape: &Shape, before: u64) -> Done<()> {
+    check_orphans_of(connection, &shape.name, before)
+}
+
+/// As [`check_orphans`], for a table.
+pub(super) fn check_orphans_of(connection: &Connection, table: &str, before: u64) -> Done<()> {
+    if orphans_of(connection, table)? <= before {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::E0307,
+        format!("the new rows of `{table}` break a foreign key"),
+    )
+    .with_detail("Rows of this table or of tables that refer to it would point at rows that are gone.")
+    .with_hint("load the tables in an order that keeps the references, or use `write: upsert`")
+    .into())
+}
+
 /// Rows whose foreign keys point nowhere, of the target and of the tables that refer to it.
-fn orphans(connection: &Connection, shape: &Shape) -> Done<u64> {
-    let mut tables = catalog::children(connection, &shape.name)?;
+pub(super) fn orphans(connection: &Connection, shape: &Shape) -> Done<u64> {
+    orphans_of(connection, &shape.name)
+}
+
+/// As [`orphans`], for a table.
+pub(super) fn orphans_of(connection: &Connection, table: &str) -> Done<u64> {
+    let mut tables = catalog::children(connection, table)?;
     let own: bool = connection.query_row(
         "SELECT count(*) > 0 FROM pragma_foreign_key_list(?1)",
-        [&shape.name],
+        [table],
         |row| row.get(0),
     )?;
-    if own && !tables.contains(&shape.name) {
-        tables.push(shape.name.clone());
+    if own && !tables.iter().any(|child| child == table) {
+        tables.push(table.to_owned());
     }
     let mut sum = 0;
     for table in tables {
@@ -233,16 +265,16 @@ fn orphans(connection: &Connection, shape: &Shape) -> Done<u64> {
     Ok(sum)
 }
 
-fn upsert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<Receipt> {
+pub(super) fn upsert(connection: &Connection, shape: &Shape, staging: &str, rows: u64) -> Done<Receipt> {
     let (target, stage) = (
         format!("main.{}", quote(&shape.name)),
         format!("main.{}", quote(staging)),
     );
-    if shape.table.is_none() {
+    if shape.table.is_none() && shape.how == How::Upsert {
         connection.execute(&format!("CREATE TABLE {target}{}", shape.definition), [])?;
     }
     let same_key = join(&shape.key, " AND ", |k| format!("t.{k} = s.{k}"));
-    let mut superseded = deduplicate(connection, shape, &stage)?;
+    let mut superseded = deduplicate(connection, &shape.key, shape, &stage)?;
     superseded += newest::remove_beaten(connection, shape, &stage, &target, &same_key)?;
     let matched = format!("EXISTS (SELECT 1 FROM {target} t WHERE {same_key})");
     let distinct = rows - superseded;
@@ -325,8 +357,8 @@ fn upsert_indexed(connection: &Connection, shape: &Shape, stage: &str, others: &
 }
 
 /// Leaves the newest row of each key in staging, and says how many lost. Errors: `E0308`.
-fn deduplicate(connection: &Connection, shape: &Shape, stage: &str) -> Done<u64> {
-    let key = quote_all(shape.key.iter().map(String::as_str));
+pub(super) fn deduplicate(connection: &Connection, key: &[String], shape: &Shape, stage: &str) -> Done<u64> {
+    let key = quote_all(key.iter().map(String::as_str));
     // Keys are compared as the staging columns are: with the target's collations.
     let ties = format!(
         "SELECT count(*) FROM (SELECT rank() OVER w AS place, row_number() OVER w AS number FROM {stage} \
@@ -346,7 +378,7 @@ fn deduplicate(connection: &Connection, shape: &Shape, stage: &str) -> Done<u64>
     Ok(connection.execute(&losers, [])? as u64)
 }
 
-fn join(columns: &[String], word: &str, part: impl Fn(String) -> String) -> String {
+pub(super) fn join(columns: &[String], word: &str, part: impl Fn(String) -> String) -> String {
     columns
         .iter()
         .map(|c| part(quote(c)))

@@ -8,7 +8,7 @@ use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
 use synqx_sdk::type_names::render_type;
-use synqx_sdk::{Action, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
+use synqx_sdk::{Action, ColumnPath, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
 
 use crate::catalog::{self, OURS, Table};
 use crate::client::{quote, quote_all};
@@ -23,7 +23,14 @@ pub(crate) fn limits() -> Limits {
         case_insensitive: true,
         columns: Some(2000),
         transactional_ddl: true,
-        modes: vec![WriteMode::Append, WriteMode::Replace, WriteMode::Upsert],
+        modes: vec![
+            WriteMode::Append,
+            WriteMode::Replace,
+            WriteMode::Upsert,
+            WriteMode::DeleteInsert,
+            WriteMode::Scd2,
+            WriteMode::Mirror,
+        ],
         parallel_writers: 1,
         concurrent_loads: 1,
         timestamp_digits: 9,
@@ -47,6 +54,19 @@ pub(crate) enum How {
     Refill,
     /// By key.
     Upsert,
+    /// The slices that arrive are deleted, then rows are added.
+    Slices,
+    /// By key, and what does not arrive is deleted or marked.
+    Mirror,
+    /// Versions of a key are closed and opened.
+    History,
+}
+
+impl How {
+    /// Rows go away without foreign keys acting on it; what that leaves behind is checked afterwards.
+    pub(crate) fn checks_orphans(self) -> bool {
+        matches!(self, How::Refill | How::Slices | How::Mirror)
+    }
 }
 
 /// A column of `order_by` that the target stores.
@@ -70,7 +90,9 @@ pub(crate) struct Shape {
     pub(crate) columns: Vec<String>,
     /// Columns that are added: name and declared type.
     pub(crate) added: Vec<(String, String)>,
-    /// The target's key columns of an upsert.
+    /// How many columns arrive; the mode writes those after them itself.
+    pub(crate) arriving: usize,
+    /// The target's key columns, where the mode has a key.
     pub(crate) key: Vec<String>,
     pub(crate) keep_previous: bool,
     pub(crate) dependents: Vec<String>,
@@ -89,6 +111,8 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         .map_or_else(|| catalog::table_name(&target.asset), |t| t.name.clone());
     synqx_model::spec::decode_map::<WriteOptions>(&target.options, "options")?;
     refuse_target(&name, table.as_ref(), target)?;
+    let (arriving, mode_errors) = (target.schema.fields().len(), target.check_mode());
+    let target = &target.with_own_columns();
     let Columns {
         mut slots,
         columns,
@@ -99,16 +123,18 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         Some(table) => mark_rowid(table, meet(table, target)),
         None => create(target)?,
     };
+    errors.extend(mode_errors);
     let key = key_columns(target, &slots, &columns, &mut errors);
+    errors.extend(unwritten(target, &name, &slots));
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
-    let keys = if target.mode == WriteMode::Upsert {
-        &target.key
-    } else {
-        &target.source_key
+    let keys = match target.mode {
+        WriteMode::Upsert | WriteMode::Mirror => target.key.clone(),
+        WriteMode::Scd2 => target.version_key(),
+        _ => target.source_key.clone(),
     };
-    let created = table.is_none() || target.mode == WriteMode::Upsert;
+    let created = table.is_none() || target.has_key();
     for slot in slots
         .iter_mut()
         .filter(|slot| created && keys.contains(slot.field.name()))
@@ -116,17 +142,14 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         slot.key = true;
     }
     let (how, why) = choose(table.as_ref(), target, &name, &dependents);
+    let primary = match target.mode {
+        WriteMode::Scd2 => key.iter().chain([&target.scd2.valid_from]).cloned().collect(),
+        _ if target.has_key() => key.clone(),
+        _ => target.source_key.clone(),
+    };
     let definition = match (&table, how) {
         (Some(table), How::Swap) => body(table).unwrap_or_default(),
-        (None, _) => define(
-            &slots,
-            &columns,
-            if how == How::Upsert {
-                &key
-            } else {
-                &target.source_key
-            },
-        ),
+        (None, _) => define(&slots, &columns, &primary),
         _ => String::new(),
     };
     let order = match &table {
@@ -141,6 +164,7 @@ pub(crate) fn plan_shape(table: Option<Table>, target: &Target, dependents: Vec<
         slots,
         columns,
         added,
+        arriving,
         key,
         keep_previous,
         dependents,
@@ -175,12 +199,6 @@ fn refuse_target(name: &str, table: Option<&Table>, target: &Target) -> Result<(
             .with_detail(detail)
             .with_hint(hint))
     };
-    if !limits().modes.contains(&target.mode) {
-        return refuse(
-            "SQLite loads append, replace or upsert.",
-            "use `write: append`, `replace` or `upsert`",
-        );
-    }
     if name.to_lowercase().starts_with(OURS) || name.to_lowercase().starts_with("sqlite_") || name.is_empty()
     {
         return refuse(
@@ -193,7 +211,17 @@ fn refuse_target(name: &str, table: Option<&Table>, target: &Target) -> Result<(
             .with_hint("write `create: true`, or create the table first")),
         Some(table) if table.view => refuse("It is a view.", "load into the table behind it"),
         Some(table) if table.is_virtual => refuse("It is a virtual table.", "load into a plain table"),
-        _ => Ok(()),
+        Some(table) => {
+            let addable = target.mode == WriteMode::Mirror && target.policy != SchemaPolicy::Ignore;
+            match target.own_columns_named().find(|own| table.column(own).is_none()) {
+                Some(own) if !addable => refuse(
+                    &format!("The table has no column `{own}`, which this mode keeps."),
+                    "name the columns it has in the mode's options, add them, or load into a new table",
+                ),
+                _ => Ok(()),
+            }
+        }
+        None => Ok(()),
     }
 }
 
@@ -355,7 +383,7 @@ fn absent(table: &Table, target: &Target, found: &mut Columns, differences: &mut
             (false, true) => "its default",
             (false, false) => "NULL",
         };
-        if silent && target.mode == WriteMode::Upsert {
+        if silent && matches!(target.mode, WriteMode::Upsert | WriteMode::Mirror) {
             found.notes.push(format!(
                 "column `{}` does not arrive: new rows get {what}, other rows keep what they have",
                 column.name
@@ -405,10 +433,10 @@ fn lossy(field: &Field, declared: &str) -> Error {
 
 /// The target's names of the key columns; marks their slots.
 fn key_columns(target: &Target, slots: &[Slot], columns: &[String], errors: &mut Vec<Error>) -> Vec<String> {
-    if target.mode != WriteMode::Upsert {
+    if !target.has_key() {
         return Vec::new();
     }
-    if target.key.is_empty() {
+    if target.key.is_empty() && target.mode == WriteMode::Upsert {
         errors.push(
             Error::new(
                 Code::E0408,
@@ -465,7 +493,49 @@ fn key_columns(target: &Target, slots: &[Slot], columns: &[String], errors: &mut
     key
 }
 
+/// Columns that the mode names and that arrive but are not written.
+fn unwritten(target: &Target, name: &str, slots: &[Slot]) -> Vec<Error> {
+    let named: Vec<&str> = match target.mode {
+        WriteMode::DeleteInsert => target.partition_by.iter().map(String::as_str).collect(),
+        WriteMode::Scd2 => {
+            let columns = target.scd2.time.iter().chain(&target.scd2.track);
+            columns.map(String::as_str).collect()
+        }
+        WriteMode::Mirror => target.mirror.scope.iter().map(|(column, _)| column).collect(),
+        _ => Vec::new(),
+    };
+    let lacking = named.into_iter().filter(|column| {
+        target.schema.field_with_name(column).is_ok() && !slots.iter().any(|s| s.field.name() == *column)
+    });
+    lacking
+        .map(|column| {
+            let what = format!(
+                "the column `{column}` that `write: {}` names is not in table `{name}`",
+                target.mode.as_str()
+            );
+            Error::new(Code::E0401, what)
+                .with_hint("name columns that the load writes, or set `schema: evolve`, which adds columns")
+        })
+        .collect()
+}
+
 fn choose(table: Option<&Table>, target: &Target, name: &str, dependents: &[String]) -> (How, &'static str) {
+    match target.mode {
+        WriteMode::DeleteInsert => {
+            return (
+                How::Slices,
+                "the slices that arrive are deleted and inserted again",
+            );
+        }
+        WriteMode::Mirror => {
+            return (
+                How::Mirror,
+                "rows meet what is there by key, and what is missing is deleted",
+            );
+        }
+        WriteMode::Scd2 => return (How::History, "versions are compared with the history by key"),
+        WriteMode::Append | WriteMode::Replace | WriteMode::Upsert => {}
+    }
     let Some(table) = table else {
         return match target.mode {
             WriteMode::Upsert => (
@@ -579,6 +649,18 @@ impl Shape {
         sql.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
+    /// The target's column that takes what arrives, or what the mode writes, under a name of the document.
+    pub(crate) fn column_of(&self, name: &str) -> &str {
+        let at = self.slots.iter().position(|slot| slot.field.name() == name);
+        at.and_then(|at| self.columns.get(at)).map_or("", String::as_str)
+    }
+
+    /// The slots and columns whose values arrive.
+    pub(crate) fn arrived(&self) -> impl Iterator<Item = (&Slot, &String)> {
+        let both = self.slots.iter().zip(&self.columns);
+        both.filter(|(slot, _)| slot.index < self.arriving)
+    }
+
     /// The statements that make the staging table.
     pub(crate) fn stage(&self, staging: &str) -> Vec<String> {
         let staging = quote(staging);
@@ -610,6 +692,20 @@ impl Shape {
         vec![format!("CREATE TABLE main.{staging} ({})", parts.join(", "))]
     }
 
+    fn columns_held(&self) -> Vec<ColumnPath> {
+        let path = |slot: &Slot| {
+            let lossy = slot.loss && !matches!(fit(&slot.field, &slot.declared), Ok(Fit::Exact));
+            let loss = lossy.then(|| format!("what {} does not hold", slot.declared));
+            ColumnPath::of(
+                &slot.field,
+                slot.declared.clone(),
+                is_told(&slot.declared, &slot.field),
+                loss,
+            )
+        };
+        self.slots.iter().map(path).collect()
+    }
+
     /// What `prepare` answers.
     pub(crate) fn preparation(&self, fingerprint: String) -> Preparation {
         let mut actions = Vec::new();
@@ -639,15 +735,24 @@ impl Shape {
                 format!("DELETE FROM {table}; INSERT INTO {table} SELECT … FROM staging"),
                 "commit",
             ),
-            How::Upsert => {
+            How::Slices | How::Mirror | How::History | How::Upsert => {
                 if self.table.is_none() {
                     act(format!("CREATE TABLE {table}{}", self.definition), "commit");
                 }
+                let key = quote_all(self.key.iter().map(String::as_str));
                 act(
-                    format!(
-                        "upsert into {table} by ({})",
-                        quote_all(self.key.iter().map(String::as_str))
-                    ),
+                    match self.how {
+                        How::Slices => format!(
+                            "DELETE FROM {table} the slices that are staged; INSERT INTO {table} SELECT … FROM staging"
+                        ),
+                        How::Mirror => format!(
+                            "delete or mark what is missing in staging; upsert into {table} by ({key})"
+                        ),
+                        How::History => {
+                            format!("close changed versions of {table} by ({key}); insert the new ones")
+                        }
+                        _ => format!("upsert into {table} by ({key})"),
+                    },
                     "commit",
                 );
             }
@@ -682,10 +787,17 @@ impl Shape {
             raw: false,
             delivery: Delivery::ExactlyOnce,
             actions,
+            columns: self.columns_held(),
             notes,
             fingerprint,
         }
     }
+}
+
+/// Whether a column keeps values of another type as text.
+fn is_told(declared: &str, field: &Field) -> bool {
+    affinity(declared) == Affinity::Text
+        || mapping::declare(field).is_ok_and(|own| own == declared && own.ends_with("_TEXT"))
 }
 
 /// A declared type that may stand in a statement, with the same affinity.
