@@ -89,6 +89,7 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(RunArgs),
+    Backfill(BackfillArgs),
     Plan(PlanArgs),
     Check(CheckArgs),
     Rollback(RollbackArgs),
@@ -160,6 +161,48 @@ pub(crate) struct RunArgs {
     pub(crate) resources: Resources,
     #[command(flatten)]
     pub(crate) manner: Manner,
+}
+
+/// Read an interval of an incremental extract once more
+///
+/// Reads the rows whose cursor is at FROM or above and below TO, and loads them where the document says. The stored position
+/// stays as it is. Slices are committed one after another; a backfill that was stopped goes on with the same words.
+/// Loads must be able to take a row twice: `write: upsert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  synqx backfill pipeline.yaml --from 2024-01-01 --to 2024-02-01 --slice 1d
+  synqx backfill pipeline.yaml --from 0 --to 1000000 --slice 100000 --extract orders
+  synqx backfill pipeline.yaml --from 2024-01-01T00:00:00Z --to 2024-01-01T06:00:00Z")]
+pub(crate) struct BackfillArgs {
+    /// The document; pipeline.yaml or synqx.yaml of this folder by default
+    pub(crate) file: Option<std::path::PathBuf>,
+    /// The first cursor value that is read
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) from: String,
+    /// The first cursor value that is not read any more
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) to: String,
+    /// The incremental extract, where the document has several
+    #[arg(long, value_name = "NODE")]
+    pub(crate) extract: Option<String>,
+    /// How much one slice takes: a duration such as 1d or 6h, or a number for a numeric cursor
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) slice: Option<String>,
+    /// Also load with `write: append`, which has rows twice that were loaded before
+    #[arg(long)]
+    pub(crate) allow_append: bool,
+    /// Attempts after the first, for faults that may pass
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) retries: u32,
+    /// Print events as JSON, one per line, on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print errors only
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
 }
 
 /// Show what a run would do, and change nothing

@@ -90,7 +90,7 @@ impl<'a> Attempt<'a> {
                 Command::Seal => self.seal().await,
                 Command::Commit { load } => self.commit(load).await,
                 Command::Abort { load } => self.abort(load).await,
-                Command::Close => match self.intent.close() {
+                Command::Close => match self.close() {
                     Ok(()) => Observed::Closed,
                     Err(error) => Observed::Failed { error },
                 },
@@ -98,6 +98,14 @@ impl<'a> Attempt<'a> {
             };
             command = protocol.step(observed);
         }
+    }
+
+    /// A slice of a backfill is noted before its intent goes, so that a restart never has it twice.
+    fn close(&self) -> Result<()> {
+        if let Some(slice) = &self.options.slice {
+            slice.note()?;
+        }
+        self.intent.close()
     }
 
     fn state(&self, load: usize, state: StepState) {

@@ -16,6 +16,7 @@ use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Committed, Connection, Literal, cursor};
 
 use crate::RunOptions;
+use crate::backfill::Slice;
 use crate::intent::Intent;
 use crate::new_files;
 use crate::prepare::{Reached, Targets, stream_key, upstream};
@@ -39,6 +40,63 @@ pub(crate) struct Stored {
     pub(crate) notes: Vec<String>,
 }
 
+impl Stored {
+    /// What a load has stored, to be stored again as it is.
+    pub(crate) fn position(&self, load: &str) -> Position {
+        let committed = self.by_load.get(load).and_then(Option::as_ref);
+        committed
+            .map(|committed| committed.position.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// Gives the extract of a backfill its slice. Errors: `E0501`, `E0301`, `E0302`, `E0503`.
+async fn slice(
+    spec: &PipelineSpec,
+    slice: &Slice,
+    intent: Option<&Intent>,
+    opened: &mut BTreeMap<String, OpenSource>,
+    targets: &Targets<'_>,
+) -> Result<Stored> {
+    let mut stored = Stored::default();
+    for (load, (connection, target)) in targets {
+        let committed = committed(spec, load, connection, target).await;
+        stored
+            .by_load
+            .insert(load.clone(), committed.map_err(|error| error.at_node(load))?);
+    }
+    if let Some(source) = opened.get_mut(&slice.extract) {
+        source.range = Some(slice.range.clone());
+    }
+    let Some(intent) = intent else { return Ok(stored) };
+    let runs = stored.by_load.iter().map(|(load, committed)| {
+        let from = committed.as_ref().map(|committed| committed.run.to_string());
+        (load.clone(), Interval { from, to: None })
+    });
+    let now: Intervals = runs.collect();
+    let Some(before) = intent.intervals() else {
+        intent.record(&now)?;
+        return Ok(stored);
+    };
+    let own = Some(intent.run.to_string());
+    for (load, (_, target)) in targets {
+        let (Some(before), Some(now)) = (before.get(load), now.get(load)) else {
+            continue;
+        };
+        // Rows that may be there already are appended again only when nobody can have hidden them.
+        if target.write == WriteMode::Append && now.from != before.from && now.from != own {
+            return Err(Error::new(
+                Code::E0501,
+                "another run loaded while this slice was interrupted, so nobody knows whether its rows are there",
+            )
+            .at_node(load)
+            .with_detail(format!("The slice is run {}.", intent.run))
+            .with_hint("delete the slice's interval from the target and its folder under `.synqx/backfills`, then start again"));
+        }
+    }
+    Ok(stored)
+}
+
 /// Gives every incremental extract its range. Errors: `E0103`, `E0401`, `E0402`, `E0502`, `E0507`, `E02xx`, `E03xx`.
 pub(crate) async fn narrow(
     spec: &PipelineSpec,
@@ -48,6 +106,9 @@ pub(crate) async fn narrow(
     opened: &mut BTreeMap<String, OpenSource>,
     targets: &Targets<'_>,
 ) -> Result<Stored> {
+    if let Some(part) = &options.slice {
+        return slice(spec, part, intent, opened, targets).await;
+    }
     let mut stored = Stored::default();
     let mut intervals = Intervals::new();
     let mut errors = Vec::new();
@@ -199,6 +260,7 @@ impl<'a> One<'a> {
             from,
             inclusive: self.idempotent,
             to: value(&interval.to)?,
+            below: false,
         };
         Ok((range, interval))
     }

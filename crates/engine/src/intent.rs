@@ -59,7 +59,10 @@ impl Intent {
     /// they had published nothing; `abandon` leaves all of them as they are. Errors: `E0503`, `E0506`.
     pub(crate) fn take(options: &RunOptions, pipeline: &str, spec_hash: &str) -> Result<Self> {
         let (state_dir, probe) = (&options.state_dir, &options.probe);
-        let dir = state_dir.join("runs").join(folder_name(pipeline));
+        let dir = match &options.slice {
+            Some(slice) => slice.dir.clone(),
+            None => runs(state_dir, pipeline),
+        };
         let mut found: Option<Dead> = None;
         for dead in dead_runs(&dir)? {
             let same = dead.stored.spec_hash == spec_hash;
@@ -96,6 +99,24 @@ impl Intent {
                     .map_or_else(RunId::fresh, |replay| replay.run);
                 Intent::begin(&dir, spec_hash, probe, run)
             }
+        }
+    }
+
+    /// Fails when a run of the pipeline stopped while it was publishing: what it left must be finished first. Errors:
+    /// `E0503`, `E0506`.
+    pub(crate) fn none_publishing(options: &RunOptions, pipeline: &str) -> Result<()> {
+        let dead = dead_runs(&runs(&options.state_dir, pipeline))?;
+        match dead.iter().find(|dead| dead.publishing) {
+            None => Ok(()),
+            Some(dead) => Err(Error::new(
+                Code::E0506,
+                format!(
+                    "{} of `{pipeline}` stopped while it was publishing",
+                    dead.stored.run
+                ),
+            )
+            .with_detail("Some of its loads may have published their rows, and a backfill would hide which.")
+            .with_hint("finish it with `synqx run`, then start the backfill again")),
         }
     }
 
@@ -192,6 +213,11 @@ impl Intent {
         }
         self.probe.reach(Effect::Done, Moment::After)
     }
+}
+
+/// Where intents of a pipeline's runs are.
+fn runs(state_dir: &Path, pipeline: &str) -> PathBuf {
+    state_dir.join("runs").join(folder_name(pipeline))
 }
 
 /// Whether the name still leads to the file that was opened; its owner may have closed the run meanwhile.

@@ -3,11 +3,13 @@
 //! The engine is handed a document, a registry of connectors and a resolver of secrets; it names no system itself.
 //! `protocol` is the pure heart: which load may commit when, and what a lost answer means. Everything with effects
 //! stands around it: `run` (attempts and retries), `prepare` (what is found out beforehand), `attempt` (the effects
-//! the protocol asks for), `incremental` (where a read begins and ends), `modes` (what a write mode asks of the
-//! document), `rollback`, `intent` (what a restart finds), `flow` (rows from fragments to writers), `rejects` and
-//! `quarantine` (what was set aside, and what was replayed), `record` (the manifest whose sums must close).
+//! the protocol asks for), `incremental` (where a read begins and ends), `backfill` (intervals that a person names),
+//! `modes` (what a write mode asks of the document), `rollback`, `intent` (what a restart finds), `flow` (rows from
+//! fragments to writers), `rejects` and `quarantine` (what was set aside, and what was replayed), `record` (the manifest
+//! whose sums must close).
 
 mod attempt;
+mod backfill;
 mod flow;
 mod incremental;
 mod intent;
@@ -34,6 +36,7 @@ use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
 use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
 use tokio_util::sync::CancellationToken;
 
+pub use backfill::{Backfill, BackfillRequest};
 pub use quarantine::{Ledger, Rejects, Replay, Replayed, newest_success, rejects};
 pub use rejects::{ORIGIN, ROW};
 pub use report::{LoadReport, PlanReport};
@@ -82,6 +85,8 @@ pub struct RunOptions {
     pub adopt: bool,
     /// The rejected rows this run replays, when it does.
     pub replay: Option<Replay>,
+    /// Makes the run a slice of a backfill.
+    pub(crate) slice: Option<backfill::Slice>,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
     /// Told of every effect; `Quiet` outside tests.
@@ -112,6 +117,7 @@ impl RunOptions {
             reset: false,
             adopt: false,
             replay: None,
+            slice: None,
             cancel: CancellationToken::new(),
             probe: Arc::new(synqx_sdk::probe::Quiet),
             events: Arc::new(Silent),
@@ -162,14 +168,14 @@ impl Engine {
     /// Checks, plans and describes a document without moving a row or changing anything. Errors: everything a run
     /// could find out beforehand, all at once.
     pub async fn plan(&self, spec: &PipelineSpec, options: &RunOptions) -> Result<PlanReport> {
-        report::plan(self, spec, options)
+        report::plan(self, &spec.expanded(), options)
             .await
             .map_err(|error| self.clean(error))
     }
 
     /// Runs a document to its end, retrying faults that may pass. Texts of the outcome are redacted.
     pub async fn run(&self, spec: &PipelineSpec, options: &RunOptions) -> RunOutcome {
-        let mut outcome = Box::pin(run::run(self, spec, options)).await;
+        let mut outcome = Box::pin(run::run(self, &spec.expanded(), options)).await;
         outcome.error = outcome.error.map(|error| self.clean(error));
         outcome
     }

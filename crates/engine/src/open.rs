@@ -114,7 +114,11 @@ pub(crate) async fn sources(
     Error::all(errors).map_or(Ok(open), Err)
 }
 
-async fn describe(extract: &Extract, connection: Arc<dyn Connection>, name: &str) -> Result<OpenSource> {
+pub(crate) async fn describe(
+    extract: &Extract,
+    connection: Arc<dyn Connection>,
+    name: &str,
+) -> Result<OpenSource> {
     if extract.sync == Sync::Cdc {
         return Err(
             Error::new(Code::E0111, "`sync: cdc` is not available in this release")
@@ -180,7 +184,11 @@ pub(crate) fn load_target<'a>(load: &'a Load, node: &str) -> Result<(&'a str, &'
     Ok((name, asset))
 }
 
-fn connection_name<'a>(name: Option<&'a str>, asset_id: Option<i64>, node: &str) -> Result<&'a str> {
+pub(crate) fn connection_name<'a>(
+    name: Option<&'a str>,
+    asset_id: Option<i64>,
+    node: &str,
+) -> Result<&'a str> {
     match (name, asset_id) {
         (Some(name), _) => Ok(name),
         (None, Some(id)) => Err(Error::new(

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synqx_model::dag::{Graph, shares_target};
-use synqx_model::spec::{Load as LoadSpec, Operator, SchemaPolicy, WriteMode};
+use synqx_model::spec::{Load as LoadSpec, Mask, Operator, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, PipelineSpec, Position, Result, RunId, StreamKey};
-use synqx_plan::{Fragment, JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Relay, compile};
+use synqx_plan::{Fragment, JoinPolicy, OpenSource, Output, PlanGraph, PlanOptions, Relay, Salt, compile};
 use synqx_sdk::{Budget, Committed, Connection, OrderBy, Preparation, RawForm, Role, Target};
 
 use crate::incremental::{narrow, position};
@@ -77,7 +77,7 @@ impl Prepared {
         let (mut opened, targets) = both(opened, targets)?;
         one_load_each(&targets).await?;
         never_its_own_source(&graph, &opened, &targets).await?;
-        let stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
+        let mut stored = narrow(spec, &graph, options, intent, &mut opened, &targets).await?;
         let run = intent.map(|intent| intent.run);
         let plan_options = PlanOptions {
             budget: budget.clone(),
@@ -86,6 +86,7 @@ impl Prepared {
             joins,
             started_ms: intent.map_or_else(now_ms, |intent| intent.started_ms),
             spool: read_first(&graph, &opened, &targets).await?,
+            salts: salts(engine, spec, run.is_some(), &mut stored.notes).await?,
         };
         let mut plan = compile(spec, &graph, &opened, &plan_options).await?;
         if plan.has_limit() && opened.values().any(is_incremental) {
@@ -119,7 +120,10 @@ impl Prepared {
                         load.relay = Some(relay.for_lanes(load.preparation.lanes).await?);
                         raw.push((node.clone(), form));
                     }
-                    load.position = position(&graph, node, &opened);
+                    load.position = match &options.slice {
+                        None => position(&graph, node, &opened),
+                        Some(_) => stored.position(node),
+                    };
                     load.preparation
                         .notes
                         .extend(modes::notes(spec, &graph, node, targets[node].1));
@@ -201,6 +205,47 @@ fn limited() -> Error {
 
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
+}
+
+/// The keys of masks. A plan without a run shows all but values, so a key that is not there is only told. Errors, all at
+/// once: `E0103`, `E06xx`.
+async fn salts(
+    engine: &Engine,
+    spec: &PipelineSpec,
+    runs: bool,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, Salt>> {
+    let mut salts = BTreeMap::new();
+    let mut errors = Vec::new();
+    for node in &spec.nodes {
+        let Operator::Mask(Mask {
+            salt: Some(reference),
+            ..
+        }) = &node.operator
+        else {
+            continue;
+        };
+        if !reference.starts_with("secret://") {
+            let plain = Error::new(Code::E0103, "the salt of a mask is written into the document");
+            errors.push(
+                plain.at_node(&node.id).with_hint(
+                    "store it as a secret and write its reference: `salt: secret://env/MASK_SALT`",
+                ),
+            );
+            continue;
+        }
+        let salt = engine.resolver.resolve(reference).await;
+        match salt.and_then(|text| Salt::new(&text)) {
+            Ok(salt) => drop(salts.insert(node.id.clone(), salt)),
+            Err(error) if !runs && matches!(error.code(), Code::E0603 | Code::E0604) => notes.push(format!(
+                "the salt of `{}` cannot be read here ({}); a run needs it",
+                node.id,
+                error.code()
+            )),
+            Err(error) => errors.push(error.at_node(&node.id)),
+        }
+    }
+    Error::all(errors).map_or(Ok(salts), Err)
 }
 
 fn timeouts(spec: &PipelineSpec) -> BTreeMap<String, Duration> {

@@ -141,7 +141,9 @@ impl<'a> Recorder<'a> {
         }
         let received: u64 = rows_in.iter().map(|edge| edge.received).sum();
         let operator = self.spec.node(&step.node).map(|n| &n.operator);
-        let mut rows_out = meter.judged().map_or(meter.rows(), |(_, passed)| passed);
+        // A step that changes the number of rows may judge before or after it does.
+        let judged = meter.judged().filter(|_| step.kind != StepKind::RowChanging);
+        let mut rows_out = judged.map_or(meter.rows(), |(_, passed)| passed);
         if let Some(Operator::Switch(_)) = operator {
             rows_out = self.branch_rows(&step.node, graph, meters);
         }

@@ -12,7 +12,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::nearest::did_you_mean;
-use crate::spec::{Node, Operator, PipelineSpec};
+use crate::spec::{Lookup, Node, Operator, PipelineSpec};
 use crate::{Code, Error, Result};
 
 /// One end of an edge: a node, or one branch of a switch.
@@ -181,6 +181,7 @@ fn node_inputs(node: &Node, spec: &PipelineSpec) -> Result<Vec<InputRef>> {
     let texts: Vec<String> = match &node.operator {
         Operator::Extract(_) => return Ok(Vec::new()),
         Operator::Join(join) => vec![join.left.clone(), join.right.clone()],
+        Operator::Lookup(lookup) => lookup_inputs(node, lookup)?,
         Operator::Union(union) if union.inputs.len() < 2 => {
             return Err(Error::new(
                 Code::E0106,
@@ -211,6 +212,30 @@ fn node_inputs(node: &Node, spec: &PipelineSpec) -> Result<Vec<InputRef>> {
         },
     };
     Ok(texts.iter().map(|text| parse_ref(text, spec)).collect())
+}
+
+/// The input, then the reference where it is a node. Errors: `E0103`, `E0106`.
+fn lookup_inputs(node: &Node, lookup: &Lookup) -> Result<Vec<String>> {
+    let Some(input) = &lookup.input else {
+        return Err(
+            Error::new(Code::E0106, format!("lookup `{}` has no input", node.id))
+                .with_hint("name the upstream node: `input: …`"),
+        );
+    };
+    let asset = lookup.from.is_some() || lookup.asset.is_some();
+    match &lookup.reference {
+        Some(_) if asset => Err(Error::new(
+            Code::E0103,
+            format!("lookup `{}` names its reference twice", node.id),
+        )
+        .with_hint("keep `reference`, or `from` and `asset`")),
+        Some(reference) => Ok(vec![input.clone(), reference.clone()]),
+        None if asset => Ok(vec![input.clone()]),
+        None => Err(
+            Error::new(Code::E0106, format!("lookup `{}` has no reference", node.id))
+                .with_hint("name a node: `reference: …`, or an asset: `from: …` and `asset: …`"),
+        ),
+    }
 }
 
 fn count_uses(spec: &PipelineSpec, inputs: &BTreeMap<String, Vec<InputRef>>) -> BTreeMap<String, usize> {

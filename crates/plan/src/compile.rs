@@ -36,6 +36,7 @@ use crate::relay::Relay;
 use crate::session::{any_operator, session};
 use crate::source::SourceTable;
 use crate::step::Step;
+use crate::tokens::Salt;
 use crate::trouble::{Phase, duplicate, inward};
 use crate::uses::check_uses;
 
@@ -69,6 +70,8 @@ pub struct Range {
     pub inclusive: bool,
     /// Rows up to this value; none at all when there is none.
     pub to: Option<Literal>,
+    /// Only rows below `to`, none at it.
+    pub below: bool,
 }
 
 /// How to compile.
@@ -86,6 +89,8 @@ pub struct PlanOptions {
     pub started_ms: i64,
     /// Nodes whose rows are kept in an exchange before anything is written, because a load writes where they read.
     pub spool: BTreeSet<String>,
+    /// Mask node → its key. A plan that never runs needs none.
+    pub salts: BTreeMap<String, Salt>,
 }
 
 /// A compiled document.
@@ -339,6 +344,7 @@ impl Compiler<'_> {
             inputs,
             meters: &mut self.meters,
             started_ms: self.options.started_ms,
+            salt: self.options.salts.get(&node.id),
         };
         lowering.lower().await
     }
@@ -571,6 +577,7 @@ fn within(rows: LogicalPlan, range: &Range, schema: &Schema) -> Result<LogicalPl
     let bound = |value: &Literal| -> Result<Expr> { Ok(lit(scalar(value, data_type)?)) };
     let condition = match &range.to {
         None => lit(false),
+        Some(to) if range.below => cursor.clone().lt(bound(to)?),
         Some(to) => cursor.clone().lt_eq(bound(to)?),
     };
     let condition = match &range.from {
@@ -602,8 +609,15 @@ fn step_info(node: &Node, spec: &PipelineSpec, graph: &Graph) -> StepInfo {
         | Operator::RegexReplace(_)
         | Operator::Validate(_)
         | Operator::Switch(_)
-        | Operator::Sort(_) => StepKind::RowWise,
+        | Operator::Sort(_)
+        | Operator::Window(_)
+        | Operator::Mask(_) => StepKind::RowWise,
+        Operator::Flatten(flatten) if flatten.explode.is_none() => StepKind::RowWise,
         Operator::Deduplicate(_)
+        | Operator::Pivot(_)
+        | Operator::Unpivot(_)
+        | Operator::Flatten(_)
+        | Operator::Lookup(_)
         | Operator::Aggregate(_)
         | Operator::Join(_)
         | Operator::Union(_)

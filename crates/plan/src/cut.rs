@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use synqx_model::dag::Graph;
-use synqx_model::spec::{CastError, CastTo, FillNulls, Node, Operator, PipelineSpec};
+use synqx_model::spec::{CastError, CastTo, FillNulls, Missing, Node, Operator, PipelineSpec, Unknown};
 
 use crate::check::Check;
 
@@ -56,7 +56,7 @@ impl Cuts<'_> {
             };
             match &node.operator {
                 Operator::Load(_) => true,
-                Operator::Join(_) | Operator::Sql(_) | Operator::Extract(_) => false,
+                Operator::Join(_) | Operator::Lookup(_) | Operator::Sql(_) | Operator::Extract(_) => false,
                 _ if has_subquery(node) => false,
                 Operator::Switch(_) => true,
                 // One that judges is drained itself or kept.
@@ -81,6 +81,12 @@ fn judges(node: &Node) -> bool {
                 .any(|(_, to)| matches!(to, CastTo::Formatted(_))),
             CastError::Null => false,
         },
+        Operator::Pivot(pivot) => pivot.unknown != Unknown::Ignore,
+        Operator::Lookup(lookup) => matches!(lookup.on_missing, Missing::Fail | Missing::Quarantine),
+        Operator::Flatten(flatten) => {
+            let json = flatten.json.as_ref();
+            json.is_some_and(|json| json.on_error == CastError::Quarantine)
+        }
         _ => false,
     }
 }
@@ -109,7 +115,13 @@ pub(crate) fn absorbs(id: &str, spec: &PipelineSpec, graph: &Graph) -> bool {
     let mut queue: Vec<&String> = graph.consumers.get(id).into_iter().flatten().collect();
     while let Some(next) = queue.pop() {
         match spec.node(next).map(|node| &node.operator) {
-            Some(Operator::Filter(_) | Operator::Sql(_) | Operator::Join(_) | Operator::Deduplicate(_)) => {
+            Some(
+                Operator::Filter(_)
+                | Operator::Sql(_)
+                | Operator::Join(_)
+                | Operator::Lookup(_)
+                | Operator::Deduplicate(_),
+            ) => {
                 return true;
             }
             _ => queue.extend(graph.consumers.get(next).into_iter().flatten()),

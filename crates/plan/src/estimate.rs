@@ -3,7 +3,7 @@
 //! Only what sources are certain of counts: a guess would decide wrongly whether a join may be held in memory.
 
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{JoinType, LogicalPlan};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
 
 use crate::fragment::JoinPolicy;
 use crate::session::any_operator;
@@ -32,6 +32,7 @@ fn rows_at_most(plan: &LogicalPlan) -> Option<u64> {
         LogicalPlan::Filter(f) => rows_at_most(&f.input),
         LogicalPlan::SubqueryAlias(a) => rows_at_most(&a.input),
         LogicalPlan::Sort(s) => rows_at_most(&s.input),
+        LogicalPlan::Window(w) => rows_at_most(&w.input),
         LogicalPlan::Distinct(d) => rows_at_most(d.input()),
         LogicalPlan::Aggregate(a) if a.group_expr.is_empty() => Some(1),
         LogicalPlan::Aggregate(a) => rows_at_most(&a.input),
@@ -51,6 +52,15 @@ pub(crate) fn notes(plan: &LogicalPlan, joins: JoinPolicy) -> Vec<String> {
             "a join without an equality of columns cannot spill: one side is held in memory".to_owned(),
         );
     }
+    if any_operator(
+        plan,
+        &|p| matches!(p, LogicalPlan::Window(w) if w.window_expr.iter().any(keeps_rows)),
+    ) {
+        notes.push(
+            "a window whose frame reaches the end of its partition cannot spill: its rows are held in memory"
+                .to_owned(),
+        );
+    }
     if any_operator(plan, &|p| matches!(p, LogicalPlan::Join(j) if !j.on.is_empty())) {
         notes.push(match joins {
             JoinPolicy::Hash => "hash join: one side is known to fit a quarter of the budget".to_owned(),
@@ -60,4 +70,22 @@ pub(crate) fn notes(plan: &LogicalPlan, joins: JoinPolicy) -> Vec<String> {
         });
     }
     notes
+}
+
+/// Functions that count a partition before they say anything.
+const WHOLE: [&str; 3] = ["ntile", "percent_rank", "cume_dist"];
+/// Functions that look back or one row ahead, whatever the frame says.
+const STREAMED: [&str; 5] = ["row_number", "rank", "dense_rank", "lag", "lead"];
+
+/// Whether a window function needs all rows of its input at once.
+fn keeps_rows(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => keeps_rows(&alias.expr),
+        Expr::WindowFunction(window) => {
+            let name = window.fun.name();
+            WHOLE.contains(&name)
+                || (!STREAMED.contains(&name) && window.params.window_frame.end_bound.is_unbounded())
+        }
+        _ => false,
+    }
 }

@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use crate::check::RejectSink;
 use crate::compact::below_sorts;
 use crate::exchange::Exchange;
+use crate::held::below_windows;
 use crate::trouble::{Phase, inward};
 
 /// How joins of a fragment are run.
@@ -84,7 +85,9 @@ impl Fragment {
                 let mut state = self.context.state();
                 state.config_mut().options_mut().optimizer.prefer_hash_join = self.joins == JoinPolicy::Hash;
                 let plan = state.create_physical_plan(&self.logical).await;
-                plan.and_then(below_sorts).map_err(|e| inward(e, Phase::Planning))
+                plan.and_then(below_sorts)
+                    .and_then(below_windows)
+                    .map_err(|e| inward(e, Phase::Planning))
             })
             .await
     }

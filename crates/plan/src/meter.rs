@@ -183,6 +183,22 @@ pub struct Rule {
     pub severity: Option<Severity>,
 }
 
+impl Rule {
+    /// A rule about one column that an operator makes itself, without thresholds.
+    pub(crate) fn of(column: &str, assertion: &'static str, words: String, action: OnFail) -> Self {
+        Rule {
+            id: format!("{column}.{assertion}"),
+            assertion,
+            columns: vec![column.to_owned()],
+            words,
+            action,
+            warn_above: None,
+            fail_above: None,
+            severity: None,
+        }
+    }
+}
+
 /// Counter of one check.
 #[derive(Debug)]
 pub struct CheckMeter {

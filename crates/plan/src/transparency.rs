@@ -68,6 +68,7 @@ fn context() -> SessionContext {
         parallel: 2,
         spill_dir: std::env::temp_dir(),
         joins: JoinPolicy::SortMerge,
+        salts: Default::default(),
         spool: Default::default(),
     };
     let context = crate::session::session(&options).expect("a session");

@@ -21,6 +21,9 @@ pub const DEFINITION: &str = "synqx.definition";
 pub const LOGICAL: &str = "synqx.logical";
 /// Text that holds an exact decimal number of any size.
 pub const LOGICAL_NUMERIC: &str = "numeric";
+/// How a value was masked (`hash`, `redact`, …). It is no native type: it stays with the column through every plan, and
+/// so is not in [`ALL`].
+pub const MASKED: &str = "synqx.masked";
 /// The key of Arrow's canonical extension types.
 pub const EXTENSION: &str = "ARROW:extension:name";
 /// Arrow's canonical JSON extension (text).

@@ -75,6 +75,41 @@ pub fn earlier(value: &Literal, by: std::time::Duration) -> Option<Literal> {
     })
 }
 
+/// The value so much later; `None` for what is no time, and for a date and a part of a day.
+pub fn later(value: &Literal, by: std::time::Duration) -> Option<Literal> {
+    let micros = i64::try_from(by.as_micros()).ok()?;
+    Some(match value {
+        Literal::Timestamp(at) => Literal::Timestamp(at.checked_add(micros)?),
+        Literal::Instant(at) => Literal::Instant(at.checked_add(micros)?),
+        Literal::Date(days) if micros % 86_400_000_000 == 0 => {
+            Literal::Date(days.checked_add(i32::try_from(micros / 86_400_000_000).ok()?)?)
+        }
+        _ => return None,
+    })
+}
+
+/// The number so many whole steps further; `None` for what is no number.
+pub fn further(value: &Literal, by: i128) -> Option<Literal> {
+    Some(match value {
+        Literal::Int(n) => Literal::Int(n.checked_add(by)?),
+        Literal::Decimal(n, scale) => {
+            let one = 10i128.checked_pow(u32::try_from(*scale).ok()?)?;
+            Literal::Decimal(n.checked_add(by.checked_mul(one)?)?, *scale)
+        }
+        _ => return None,
+    })
+}
+
+/// Reads what a person wrote as a value of a column's type: the stored text, a date for a time, a time without an offset
+/// as UTC.
+pub fn read(written: &str, data_type: &DataType) -> Option<Literal> {
+    let midnight = format!("{written}T00:00:00");
+    parse(written, data_type)
+        .or_else(|| parse(&midnight, data_type))
+        .or_else(|| parse(&format!("{written}Z"), data_type))
+        .or_else(|| parse(&format!("{midnight}Z"), data_type))
+}
+
 /// Compares two values of one column.
 pub fn compare(left: &Literal, right: &Literal) -> Option<Ordering> {
     match (left, right) {
@@ -226,6 +261,28 @@ mod tests {
         let times = TimestampMicrosecondArray::from(vec![5, 9]).with_timezone("UTC");
         assert_eq!(greatest(&times), Some(Literal::Instant(9)));
         assert_eq!(greatest(&Int64Array::from(vec![None::<i64>])), None);
+    }
+
+    #[test]
+    fn a_person_may_leave_out_the_time_and_the_offset() {
+        let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")));
+        let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let day = 86_400_000_000;
+        assert_eq!(read("1970-01-02", &zoned), Some(Literal::Instant(day)));
+        assert_eq!(read("1970-01-02T00:00:00", &zoned), Some(Literal::Instant(day)));
+        assert_eq!(read("1970-01-02", &plain), Some(Literal::Timestamp(day)));
+        assert_eq!(read("1970-01-02", &DataType::Date32), Some(Literal::Date(1)));
+        assert_eq!(read("1970-01-02T00:00:00Z", &plain), None);
+        assert_eq!(read("x", &DataType::Int64), None);
+        assert_eq!(
+            later(&Literal::Date(1), Duration::from_secs(86_400)),
+            Some(Literal::Date(2))
+        );
+        assert_eq!(later(&Literal::Date(1), Duration::from_secs(3_600)), None);
+        assert_eq!(
+            further(&Literal::Decimal(150, 2), 2),
+            Some(Literal::Decimal(350, 2))
+        );
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn parts(spec: &PipelineSpec) -> BTreeSet<(String, Role)> {
     for node in &spec.nodes {
         let part = match &node.operator {
             Operator::Extract(extract) => extract.from.clone().map(|name| (name, Role::Source)),
+            Operator::Lookup(lookup) => lookup.from.clone().map(|name| (name, Role::Source)),
             Operator::Load(load) => load.to.clone().map(|name| (name, Role::Destination)),
             _ => None,
         };

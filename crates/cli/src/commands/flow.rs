@@ -1,11 +1,11 @@
 //! Running a document with everything a person sees around it: display, signals, summary, exit code.
 //!
-//! Shared by `run` and `cp`, so a copy in one line looks and behaves like any run.
+//! Shared by `run`, `cp` and `backfill`, so that a copy in one line and a slice look and behave like any run.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use synqx_engine::{Engine, RunOptions};
+use synqx_engine::{Engine, RunOptions, RunOutcome};
 use synqx_model::{PipelineSpec, Result};
 
 use crate::args::Manner;
@@ -18,8 +18,20 @@ pub(crate) async fn flow(
     session: &Session,
     engine: &Engine,
     spec: &PipelineSpec,
+    options: RunOptions,
+    manner: &Manner,
+) -> Result<u8> {
+    let runs = async |options: &RunOptions| engine.run(spec, options).await;
+    show(session, spec, options, manner, runs).await
+}
+
+/// As [`flow`], whatever it is that runs.
+pub(crate) async fn show(
+    session: &Session,
+    spec: &PipelineSpec,
     mut options: RunOptions,
     manner: &Manner,
+    runs: impl AsyncFnOnce(&RunOptions) -> RunOutcome,
 ) -> Result<u8> {
     let display = Display::new(&session.terminal, spec, manner);
     options.events = Arc::new(display.clone());
@@ -32,7 +44,7 @@ pub(crate) async fn flow(
         move |text| display.notice(text)
     });
     let drawing = display.draw();
-    let outcome = Box::pin(engine.run(spec, &options)).await;
+    let outcome = Box::pin(runs(&options)).await;
     drop(drawing);
     drop(watch);
     if !manner.quiet && !manner.json {

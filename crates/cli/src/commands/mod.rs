@@ -1,9 +1,10 @@
 //! One file per verb. A verb reads its arguments, asks the engine or a connection, and hands facts to
 //! `render`.
 //!
-//! Every verb returns the process's exit code or an error, whose code decides it. `flow` is what `run` and
-//! `cp` share.
+//! Every verb returns the process's exit code or an error, whose code decides it. `flow` is what `run`, `cp` and
+//! `backfill` share.
 
+mod backfill;
 mod check;
 mod completions;
 mod connectors;
@@ -29,6 +30,7 @@ use crate::session::Session;
 pub(crate) async fn dispatch(args: Arguments, session: &Session) -> Result<u8> {
     match args.verb {
         Verb::Run(args) => run::run(&args, session).await,
+        Verb::Backfill(args) => backfill::backfill(&args, session).await,
         Verb::Plan(args) => plan::plan(&args, session).await,
         Verb::Check(args) => check::check(&args, session).await,
         Verb::Rollback(args) => rollback::rollback(&args, session).await,

@@ -26,7 +26,7 @@ const CHILD: &str = "SYNQX_CRASH_CHILD";
 
 /// Aborts the process at one cell, or loses the answer there.
 #[derive(Debug)]
-struct Cell {
+pub(crate) struct Cell {
     effect: Effect,
     moment: Moment,
     nth: u32,
@@ -35,7 +35,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn new(effect: Effect, moment: Moment, nth: u32, kill: bool) -> Self {
+    pub(crate) fn new(effect: Effect, moment: Moment, nth: u32, kill: bool) -> Self {
         Cell {
             effect,
             moment,

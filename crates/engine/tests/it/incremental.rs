@@ -13,12 +13,12 @@ use crate::setting::{engine, options, run, spec, succeed, write};
 
 const COPY: &str = "name: t\nconnections: {s: {type: sqlite, path: ./s.db}, d: {type: sqlite, path: ./d.db}}\nnodes:\n  a: {extract: {from: s, asset: src, sync: incremental, cursor: id}}\n  out: {load: {input: a, to: d, asset: dst, write: append}}\n";
 
-fn sql(dir: &Path, file: &str, text: &str) {
+pub(crate) fn sql(dir: &Path, file: &str, text: &str) {
     let db = rusqlite::Connection::open(dir.join(file)).expect("a database");
     db.execute_batch(text).expect(text);
 }
 
-fn number(dir: &Path, file: &str, query: &str) -> i64 {
+pub(crate) fn number(dir: &Path, file: &str, query: &str) -> i64 {
     let db = rusqlite::Connection::open(dir.join(file)).expect("a database");
     db.query_row(query, [], |row| row.get(0)).expect(query)
 }

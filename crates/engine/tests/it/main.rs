@@ -4,7 +4,9 @@
 //! `cargo x up`; a test that needs one fails when it is missing.
 #![cfg(test)]
 
+mod backfill;
 mod crash;
+mod enrich;
 mod every_type;
 mod flow;
 mod incremental;
@@ -15,6 +17,7 @@ mod new_files;
 mod quality;
 mod random_values;
 mod relay;
+mod reshape;
 mod setting;
 mod trouble;
 mod values;

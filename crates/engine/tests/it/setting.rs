@@ -21,11 +21,16 @@ impl Resolve for NoSecrets {
 }
 
 pub(crate) fn engine() -> Engine {
+    engine_with(Arc::new(NoSecrets))
+}
+
+/// An engine whose secrets come from here.
+pub(crate) fn engine_with(secrets: Arc<dyn Resolve>) -> Engine {
     let registry = Registry::default()
         .with(synqx_files::LocalFile)
         .with(synqx_sqlite::SqliteConnector)
         .with(synqx_postgres::Postgres);
-    Engine::new(registry, Arc::new(NoSecrets), Redactor::default())
+    Engine::new(registry, secrets, Redactor::default())
 }
 
 pub(crate) fn spec(yaml: &str) -> PipelineSpec {

@@ -540,6 +540,24 @@ fn apply_edges(id: &str, word: &str, config: &mut Map<String, Value>, incoming: 
                 Err(disagree(&named))
             }
         }
+        "lookup" if config.contains_key("reference") => {
+            let named: Vec<String> = ["input", "reference"]
+                .iter()
+                .filter_map(|key| config.get(*key).and_then(Value::as_str).map(str::to_owned))
+                .collect();
+            if named.len() < 2 {
+                return Err(Error::new(
+                    Code::E0106,
+                    format!("lookup `{id}` does not say which input gets the columns"),
+                )
+                .with_hint("add `input` and `reference` to its config; they are never guessed from order"));
+            }
+            if same(&named) {
+                Ok(())
+            } else {
+                Err(disagree(&named))
+            }
+        }
         "sql" => {
             let text = config
                 .get("query")

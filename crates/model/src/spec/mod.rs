@@ -9,6 +9,7 @@ mod decode;
 mod json;
 pub mod load;
 pub mod operator;
+pub mod reshape;
 mod schema;
 mod yaml;
 
@@ -23,6 +24,7 @@ pub use checks::*;
 pub use decode::{decode, decode_map};
 pub use load::*;
 pub use operator::*;
+pub use reshape::*;
 pub use schema::json_schema;
 
 use crate::size::Span;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::checks::Validate;
 use super::load::Load;
+use super::reshape::{Flatten, Lookup, Mask, Pivot, Unpivot, Window};
 use crate::size::Span;
 
 /// One operator with its configuration.
@@ -39,8 +40,20 @@ pub enum Operator {
     Sort(Sort),
     /// Groups rows.
     Aggregate(Aggregate),
+    /// Computes columns over neighbouring rows.
+    Window(Window),
+    /// Turns rows into columns.
+    Pivot(Pivot),
+    /// Turns columns into rows.
+    Unpivot(Unpivot),
+    /// Takes lists, structs and JSON text apart.
+    Flatten(Flatten),
+    /// Hides values.
+    Mask(Mask),
     /// Joins two inputs.
     Join(Join),
+    /// Adds columns of a reference by key.
+    Lookup(Lookup),
     /// Puts inputs one after another.
     Union(Union),
     /// Any SELECT over the inputs it names.
@@ -52,18 +65,7 @@ pub enum Operator {
 }
 
 /// Operators of the design that a later issue brings; naming one is `E0111`, never a silent pass-through.
-pub const LATER_OPERATORS: [&str; 10] = [
-    "window",
-    "pivot",
-    "unpivot",
-    "flatten",
-    "mask",
-    "lookup",
-    "dbt",
-    "spark",
-    "script",
-    "sub_pipeline",
-];
+pub const LATER_OPERATORS: [&str; 4] = ["dbt", "spark", "script", "sub_pipeline"];
 
 /// Reads an asset or a query of a connection.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -226,7 +228,9 @@ pub enum CastError {
 }
 
 /// YAML reads `on_error: null` as no value; here it is the word.
-fn null_is_a_word<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<CastError, D::Error> {
+pub(super) fn null_is_a_word<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<CastError, D::Error> {
     Ok(Option::<CastError>::deserialize(deserializer)?.unwrap_or(CastError::Null))
 }
 
@@ -555,7 +559,13 @@ impl Operator {
             Operator::Deduplicate(_) => "deduplicate",
             Operator::Sort(_) => "sort",
             Operator::Aggregate(_) => "aggregate",
+            Operator::Window(_) => "window",
+            Operator::Pivot(_) => "pivot",
+            Operator::Unpivot(_) => "unpivot",
+            Operator::Flatten(_) => "flatten",
+            Operator::Mask(_) => "mask",
             Operator::Join(_) => "join",
+            Operator::Lookup(_) => "lookup",
             Operator::Union(_) => "union",
             Operator::Sql(_) => "sql",
             Operator::Validate(_) => "validate",
@@ -564,7 +574,7 @@ impl Operator {
     }
 
     /// Every operator word this release runs, in the order of the docs.
-    pub const WORDS: [&'static str; 17] = [
+    pub const WORDS: [&'static str; 23] = [
         "extract",
         "load",
         "filter",
@@ -577,7 +587,13 @@ impl Operator {
         "deduplicate",
         "sort",
         "aggregate",
+        "window",
+        "pivot",
+        "unpivot",
+        "flatten",
+        "mask",
         "join",
+        "lookup",
         "union",
         "sql",
         "validate",
@@ -598,6 +614,12 @@ impl Operator {
             Operator::Deduplicate(x) => Some(&mut x.input),
             Operator::Sort(x) => Some(&mut x.input),
             Operator::Aggregate(x) => Some(&mut x.input),
+            Operator::Window(x) => Some(&mut x.input),
+            Operator::Pivot(x) => Some(&mut x.input),
+            Operator::Unpivot(x) => Some(&mut x.input),
+            Operator::Flatten(x) => Some(&mut x.input),
+            Operator::Mask(x) => Some(&mut x.input),
+            Operator::Lookup(x) => Some(&mut x.input),
             Operator::Validate(x) => Some(&mut x.input),
             Operator::Switch(x) => Some(&mut x.input),
             Operator::Extract(_) | Operator::Join(_) | Operator::Union(_) | Operator::Sql(_) => None,
@@ -618,6 +640,12 @@ impl Operator {
             Operator::Deduplicate(x) => &x.input,
             Operator::Sort(x) => &x.input,
             Operator::Aggregate(x) => &x.input,
+            Operator::Window(x) => &x.input,
+            Operator::Pivot(x) => &x.input,
+            Operator::Unpivot(x) => &x.input,
+            Operator::Flatten(x) => &x.input,
+            Operator::Mask(x) => &x.input,
+            Operator::Lookup(x) => &x.input,
             Operator::Validate(x) => &x.input,
             Operator::Switch(x) => &x.input,
             Operator::Extract(_) | Operator::Join(_) | Operator::Union(_) | Operator::Sql(_) => return None,

@@ -124,10 +124,64 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn every_fault_is_reported_at_once() {
-    let error = PipelineSpec::from_yaml("nodes:\n  a: {extract: {form: x}}\n  '1b': {filter: {input: a, where: t}}\n  c: {window: {}}\n  d: {filter: {input: a}}").expect_err("faults");
+    let error = PipelineSpec::from_yaml("nodes:\n  a: {extract: {form: x}}\n  '1b': {filter: {input: a, where: t}}\n  c: {dbt: {}}\n  d: {filter: {input: a}}").expect_err("faults");
     let codes: Vec<_> = error.iter().map(|e| e.code().as_str()).collect();
     assert_eq!(codes, ["E0103", "E0102", "E0116", "E0111", "E0103"]);
     assert!(error.iter().all(|e| e.hint().is_some()));
+}
+
+#[test]
+fn a_lookup_of_an_asset_reads_it_with_an_extract_of_its_own() {
+    let yaml = "name: t\nnodes:\n  a: {extract: {from: x, asset: y}}\n  b: {lookup: {input: a, from: x, asset: z, on: [k]}}\n  o: {load: {input: b, to: x, asset: w}}\n";
+    let spec = PipelineSpec::from_yaml(yaml).expect("reads");
+    round_trip(&spec);
+    let expanded = spec.expanded();
+    let graph = crate::dag::Graph::build(&expanded).expect("a graph");
+    assert_eq!(graph.order, ["a", "b_reference", "b", "o"]);
+    let taken = yaml
+        .replace("  a: {", "  b_reference: {")
+        .replace("input: a", "input: b_reference");
+    let taken = PipelineSpec::from_yaml(&taken).expect("reads").expanded();
+    assert_eq!(taken.nodes[1].id, "b_reference_", "no node is shadowed");
+    let (code, message, _) = {
+        let twice = yaml.replace("input: a, from", "input: a, reference: a, from");
+        let spec = PipelineSpec::from_yaml(&twice).expect("reads");
+        let error = crate::dag::Graph::build(&spec).expect_err("two references");
+        (error.code(), error.message().to_owned(), ())
+    };
+    assert_eq!(code, Code::E0103, "{message}");
+}
+
+#[test]
+fn null_is_the_word_of_a_mask_and_of_a_missing_key() {
+    let yaml = "name: t\nnodes:\n  a: {extract: {from: x, asset: y}}\n  m: {mask: {input: a, columns: {b: null, c: {partial: {last: 4}}}}}\n  r: {extract: {from: x, asset: r}}\n  l: {lookup: {input: m, reference: r, on: [k], on_missing: null}}\n  o: {load: {input: l, to: x, asset: w}}\n";
+    let spec = PipelineSpec::from_yaml(yaml).expect("reads");
+    assert!(
+        matches!(&spec.nodes[1].operator, Operator::Mask(m) if m.columns.get("b") == Some(&MaskHow::Null))
+    );
+    round_trip(&spec);
+    let (code, message, hint) = refusal("name: t\nnodes: {m: {mask: {input: a, columns: {b: hsh}}}}");
+    assert_eq!(
+        (code, hint.as_str()),
+        (Code::E0103, "did you mean `hash`?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn edges_give_no_side_to_a_lookup() {
+    let text = r#"{"name":"t","nodes":[
+        {"node_id":"a","operator_type":"extract","operator_class":"local_file","config":{"from":"x","asset":"a.csv"}},
+        {"node_id":"r","operator_type":"extract","operator_class":"local_file","config":{"from":"x","asset":"r.csv"}},
+        {"node_id":"l","operator_type":"transform","operator_class":"lookup","config":{"reference":"r","on":["k"]}},
+        {"node_id":"o","operator_type":"load","operator_class":"local_file","config":{"to":"x","asset":"o.csv"}}],
+        "edges":[{"from_node_id":"a","to_node_id":"l"},{"from_node_id":"r","to_node_id":"l"},{"from_node_id":"l","to_node_id":"o"}]}"#;
+    assert_eq!(
+        PipelineSpec::from_json(text).expect_err("refused").code(),
+        Code::E0106
+    );
+    let named = text.replace(r#""reference""#, r#""input":"a","reference""#);
+    round_trip(&PipelineSpec::from_json(&named).expect("reads"));
 }
 
 #[test]
@@ -265,6 +319,8 @@ fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
             checks,
             on_fail: OnFail::Drop
         })),
+        reshaped(input),
+        looked_into(input),
         Just(Operator::Sql(Sql(format!("select * from {input}")))),
         text().prop_map(move |t| Operator::Switch(Switch {
             input: Some(input.into()),
@@ -275,6 +331,103 @@ fn inner(input: &'static str) -> impl Strategy<Value = Operator> {
             otherwise: None
         })),
     ]
+}
+
+fn reshaped(input: &'static str) -> impl Strategy<Value = Operator> {
+    let input = Some(input.to_owned());
+    (text(), text(), scalar(), any::<bool>(), 0u32..2).prop_map(move |(a, b, value, yes, n)| {
+        let input = input.clone();
+        match n {
+            0 if yes => Operator::Window(Window {
+                input,
+                partition_by: vec![a.clone()],
+                order_by: vec![b.clone()],
+                frame: None,
+                columns: ordered(vec![
+                    (a.clone(), WindowColumn::Function(b.clone())),
+                    (
+                        format!("{a}2"),
+                        WindowColumn::Framed(FramedFunction {
+                            function: a,
+                            frame: b,
+                        }),
+                    ),
+                ]),
+            }),
+            0 => Operator::Pivot(Pivot {
+                input,
+                group_by: vec![a.clone()],
+                column: a.clone(),
+                values: PivotValues::List(vec![value, Value::Null]),
+                cell: b,
+                prefix: Some(a),
+                unknown: Unknown::Ignore,
+            }),
+            _ => Operator::Unpivot(Unpivot {
+                input,
+                columns: vec![a],
+                name: b,
+                value: "v".into(),
+                include_nulls: yes,
+            }),
+        }
+    })
+}
+
+fn looked_into(input: &'static str) -> impl Strategy<Value = Operator> {
+    let input = Some(input.to_owned());
+    (text(), text(), scalar(), any::<bool>(), 0u32..2).prop_map(move |(a, b, value, yes, n)| {
+        let input = input.clone();
+        match n {
+            0 => Operator::Flatten(Flatten {
+                input,
+                json: Some(FlattenJson {
+                    column: a.clone(),
+                    fields: ordered(vec![
+                        (
+                            a.clone(),
+                            JsonField::At(JsonPlace {
+                                path: b.clone(),
+                                r#type: "text".into(),
+                            }),
+                        ),
+                        (format!("{a}2"), JsonField::Type(b.clone())),
+                    ]),
+                    keep: yes,
+                    on_error: CastError::Null,
+                }),
+                explode: Some(a.clone()),
+                outer: yes,
+                ordinal: Some(b.clone()),
+                unpack: ordered(vec![(a, b)]),
+            }),
+            _ if yes => Operator::Mask(Mask {
+                input,
+                salt: Some(format!("secret://env/{a}")),
+                columns: ordered(vec![
+                    (a.clone(), MaskHow::Null),
+                    (format!("{a}2"), MaskHow::Hash),
+                    (
+                        format!("{a}3"),
+                        MaskHow::Partial(PartialMask { first: 1, last: 0 }),
+                    ),
+                ]),
+            }),
+            _ => Operator::Lookup(Lookup {
+                input,
+                reference: None,
+                from: Some("c".into()),
+                asset: Some(a.clone()),
+                options: Map::from_iter([("k".to_owned(), value)]),
+                on: LookupOn::Pairs(ordered(vec![(a.clone(), b.clone())])),
+                columns: Some(LookupColumns::List(vec![b.clone()])),
+                prefix: Some(a),
+                on_missing: Missing::Quarantine,
+                pick: Some(Pick::First),
+                order_by: vec![b],
+            }),
+        }
+    })
 }
 
 fn ordered<T>(entries: Vec<(String, T)>) -> OrderedMap<T> {

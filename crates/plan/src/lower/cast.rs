@@ -54,13 +54,7 @@ impl Lowering<'_> {
             let from = fields[index].data_type();
             Some(match target(name) {
                 None => column,
-                Some((_, CastTo::Type(_), data_type)) if strict && may_lose(from, data_type) => {
-                    exact_cast(data_type.clone(), true).call(vec![column]).alias(name)
-                }
-                Some((_, CastTo::Type(_), data_type)) if strict => {
-                    cast(column, data_type.clone()).alias(name)
-                }
-                Some((_, to, data_type)) => forgiving(column, from, to, data_type).alias(name),
+                Some((_, to, data_type)) => converted(column, from, to, data_type, strict).alias(name),
             })
         })
     }
@@ -97,17 +91,8 @@ impl Lowering<'_> {
                     .clone()
                     .is_null()
                     .or(forgiving(column, &from, to, data_type).is_not_null());
-                let rule = Rule {
-                    id: format!("{name}.castable"),
-                    assertion: "castable",
-                    columns: vec![name.clone()],
-                    words: format!("{name} converts to {}", render_type(data_type)),
-                    action,
-                    warn_above: None,
-                    fail_above: None,
-                    severity: None,
-                };
-                Judged::row(rule, converts, false)
+                let words = format!("{name} converts to {}", render_type(data_type));
+                Judged::row(Rule::of(name, "castable", words, action), converts, false)
             })
             .collect();
         let input = self.input().clone();
@@ -129,6 +114,23 @@ fn formatted(to: &CastTo, data_type: DataType) -> Result<DataType> {
             )
             .with_hint("formats are for `date` and `timestamp`")),
         },
+    }
+}
+
+/// The conversion: an error where a value does not convert when `strict`, else NULL.
+pub(super) fn converted(
+    column: Expr,
+    from: &DataType,
+    to: &CastTo,
+    data_type: &DataType,
+    strict: bool,
+) -> Expr {
+    match to {
+        CastTo::Type(_) if strict && may_lose(from, data_type) => {
+            exact_cast(data_type.clone(), true).call(vec![column])
+        }
+        CastTo::Type(_) if strict => cast(column, data_type.clone()),
+        to => forgiving(column, from, to, data_type),
     }
 }
 

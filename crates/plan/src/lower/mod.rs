@@ -6,11 +6,16 @@
 
 mod cast;
 mod columns;
+mod flatten;
+mod lookup;
+mod mask;
+mod pivot;
 mod relational;
 mod text;
 mod validate;
 mod verdict;
 mod widen;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +32,7 @@ use synqx_model::spec::{Node, Operator};
 
 pub(crate) use self::text::{expression, names, order_item, quoted, require};
 use crate::meter::Meters;
+use crate::tokens::Salt;
 use crate::trouble::{Phase, inward};
 use crate::uses::disguised;
 
@@ -42,6 +48,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) meters: &'a mut Meters,
     /// When the run began, in Unix milliseconds.
     pub(crate) started_ms: i64,
+    /// The key of a mask, when the run has resolved it.
+    pub(crate) salt: Option<&'a Salt>,
 }
 
 impl Lowering<'_> {
@@ -64,7 +72,13 @@ impl Lowering<'_> {
             Operator::Deduplicate(deduplicate) => self.deduplicate(deduplicate).await,
             Operator::Sort(sort) => self.sort(sort).await,
             Operator::Aggregate(aggregate) => self.aggregate(aggregate).await,
+            Operator::Window(window) => self.window(window).await,
+            Operator::Pivot(pivot) => self.pivot(pivot).await,
+            Operator::Unpivot(unpivot) => self.unpivot(unpivot).await,
+            Operator::Flatten(flatten) => self.flatten(flatten).await,
+            Operator::Mask(mask) => self.mask(mask),
             Operator::Join(join) => self.join(join).await,
+            Operator::Lookup(lookup) => self.lookup(lookup).await,
             Operator::Union(union) => self.union(union),
             Operator::Sql(sql) => self.sql(&sql.0).await,
             Operator::Validate(validate) => self.validate(validate).await,
