@@ -16,6 +16,7 @@ mod intent;
 mod modes;
 mod new_files;
 mod open;
+mod options;
 mod prepare;
 mod progress;
 mod protocol;
@@ -27,16 +28,15 @@ mod resident;
 mod rollback;
 mod run;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use synqx_model::event::EventKind;
 use synqx_model::manifest::Manifest;
-use synqx_model::{ByteSize, Error, PipelineSpec, Redactor, Result, RunId};
-use synqx_sdk::{Connection, FenceClaim, Probe, Registry, Resolve, Role};
-use tokio_util::sync::CancellationToken;
+use synqx_model::{Error, PipelineSpec, Redactor, Result, RunId};
+use synqx_sdk::{Connection, Registry, Resolve, Role};
 
 pub use backfill::{Backfill, BackfillRequest};
+pub use options::RunOptions;
 pub use quarantine::{Ledger, Rejects, Replay, Replayed, newest_success, rejects};
 pub use rejects::{ORIGIN, ROW};
 pub use report::{LoadReport, PlanReport};
@@ -58,78 +58,6 @@ pub struct Silent;
 
 impl Events for Silent {
     fn emit(&self, _: EventKind) {}
-}
-
-/// What a run needs besides the document.
-#[derive(Clone)]
-pub struct RunOptions {
-    /// Relative paths of the document are relative to this folder.
-    pub base_dir: PathBuf,
-    /// Intents, quarantine and the last `run.json` live here (`.synqx` beside the document).
-    pub state_dir: PathBuf,
-    /// The run's byte budget.
-    pub memory: ByteSize,
-    /// Streams that run side by side; the machine's cores when zero.
-    pub parallel: usize,
-    /// Attempts after the first, for faults that may pass.
-    pub retries: u32,
-    /// The first wait between attempts; it doubles, with jitter.
-    pub backoff: std::time::Duration,
-    /// Which fence loads ask for.
-    pub fence: FenceClaim,
-    /// Leaves the rows of an interrupted run as they are, instead of finishing it or stopping at it.
-    pub abandon: bool,
-    /// Reads incremental extracts from the beginning.
-    pub reset: bool,
-    /// Takes a stored position for that of another source, or of an earlier full read.
-    pub adopt: bool,
-    /// The rejected rows this run replays, when it does.
-    pub replay: Option<Replay>,
-    /// Makes the run a slice of a backfill.
-    pub(crate) slice: Option<backfill::Slice>,
-    /// Stops the run cleanly.
-    pub cancel: CancellationToken,
-    /// Told of every effect; `Quiet` outside tests.
-    pub probe: Arc<dyn Probe>,
-    /// Told of every event.
-    pub events: Arc<dyn Events>,
-}
-
-impl std::fmt::Debug for RunOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RunOptions({}, {})", self.base_dir.display(), self.memory)
-    }
-}
-
-impl RunOptions {
-    /// Defaults for a document in `base_dir`: 512 MiB, all cores, three retries, state in `.synqx` beside it.
-    pub fn new(base_dir: impl Into<PathBuf>) -> Self {
-        let base_dir = base_dir.into();
-        RunOptions {
-            state_dir: base_dir.join(".synqx"),
-            base_dir,
-            memory: synqx_sdk::Budget::DEFAULT,
-            parallel: 0,
-            retries: 3,
-            backoff: std::time::Duration::from_millis(500),
-            fence: FenceClaim::Next,
-            abandon: false,
-            reset: false,
-            adopt: false,
-            replay: None,
-            slice: None,
-            cancel: CancellationToken::new(),
-            probe: Arc::new(synqx_sdk::probe::Quiet),
-            events: Arc::new(Silent),
-        }
-    }
-
-    pub(crate) fn streams(&self) -> usize {
-        match self.parallel {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        }
-    }
 }
 
 /// How a run ended.

@@ -82,7 +82,9 @@ async fn differs(bench: &Bench<'_>, mode: WriteMode, policy: SchemaPolicy) -> Ch
     )?;
     let wrong = later(&first, || target(mistyped.schema()));
     let connection = bench.connect(Role::Destination)?;
-    let outcome = bench.load(connection.as_ref(), &wrong, &[mistyped.clone()]).await;
+    let outcome = bench
+        .load(connection.as_ref(), &wrong, std::slice::from_ref(&mistyped))
+        .await;
     bench.refused("a type that does not fit", outcome, &super::evolution::DIFFERS)?;
     let next = later(&first, || target(wide.schema()));
     if policy == SchemaPolicy::Strict {
