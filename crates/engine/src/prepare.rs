@@ -109,7 +109,7 @@ impl Prepared {
             };
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
-            target.source_key = source_key(spec, &graph, node, &opened, &target);
+            (target.source_key, target.source_unique) = source_keys(spec, &graph, node, &opened, &target);
             let offer = raw_offer(fragment).await?;
             target.raw = offer.as_ref().map(|(_, form)| form.clone());
             match prepared(connection, node, load, target, run.is_none()).await {
@@ -373,6 +373,7 @@ pub(crate) fn target(spec: &PipelineSpec, node: &str, load: &LoadSpec, run: RunI
         mirror: load.mirror.as_deref().cloned().unwrap_or_default(),
         order_by: load.order_by.iter().map(|text| OrderBy::parse(text)).collect(),
         source_key: Vec::new(),
+        source_unique: Vec::new(),
         policy: load.schema,
         create: load.create,
         allow_loss: load.allow_loss.clone(),
@@ -400,19 +401,19 @@ pub(crate) fn upstream(graph: &Graph, node: &str) -> Vec<String> {
     found
 }
 
-/// The primary key of the only source, when rows pass one by one and its columns arrive untouched.
-fn source_key(
+/// The primary key and the unique keys of the only source, when rows pass one by one and their columns arrive untouched.
+fn source_keys(
     spec: &PipelineSpec,
     graph: &Graph,
     load: &str,
     opened: &BTreeMap<String, OpenSource>,
     target: &Target,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Vec<String>>) {
     let mut touched: BTreeSet<String> = BTreeSet::new();
     let mut current = load.to_owned();
     loop {
         let Some(node) = spec.node(&current) else {
-            return Vec::new();
+            return <_>::default();
         };
         match &node.operator {
             Operator::Extract(_) => break,
@@ -432,21 +433,19 @@ fn source_key(
                         .flat_map(|(old, new)| [old.to_owned(), new.clone()]),
                 );
             }
-            _ => return Vec::new(),
+            _ => return <_>::default(),
         }
         match graph.inputs[&current].as_slice() {
             [input] => current = input.node.clone(),
-            _ => return Vec::new(),
+            _ => return <_>::default(),
         }
     }
     let Some(source) = opened.get(&current) else {
-        return Vec::new();
+        return <_>::default();
     };
-    let key = &source.table.primary_key;
     let arrives = |name: &String| target.schema.field_with_name(name).is_ok() && !touched.contains(name);
-    if key.iter().all(arrives) {
-        key.clone()
-    } else {
-        Vec::new()
-    }
+    let whole = |key: &&Vec<String>| !key.is_empty() && key.iter().all(arrives);
+    let primary = Some(&source.table.primary_key).filter(whole).cloned();
+    let unique = source.table.unique.iter().filter(whole).cloned();
+    (primary.unwrap_or_default(), unique.collect())
 }

@@ -62,11 +62,8 @@ pub(crate) fn origin(plan: &LogicalPlan, index: usize) -> Option<Field> {
             }
         }
         LogicalPlan::Union(union) => {
-            let mut origins = union.inputs.iter().map(|input| origin(input, index));
-            let first = origins.next()??;
-            origins
-                .all(|o| o.is_some_and(|o| o.metadata() == first.metadata()))
-                .then_some(first)
+            let origins = union.inputs.iter().map(|input| origin(input, index));
+            alike(origins.collect::<Option<Vec<Field>>>()?)
         }
         LogicalPlan::RecursiveQuery(query) => origin(&query.static_term, index),
         LogicalPlan::Unnest(unnest) => {
@@ -94,6 +91,22 @@ pub(crate) fn origin(plan: &LogicalPlan, index: usize) -> Option<Field> {
     }
 }
 
+/// The field that several are, if they are one. What their catalogs say beyond the type may differ; then it is dropped.
+fn alike(fields: Vec<Field>) -> Option<Field> {
+    let first = fields.first()?.clone();
+    if fields.iter().all(|field| field.metadata() == first.metadata()) {
+        return Some(first);
+    }
+    let bare = |field: &Field| {
+        let mut metadata = field.metadata().clone();
+        metadata.remove(annotation::DEFINITION);
+        metadata
+    };
+    let wanted = bare(&first);
+    let same = fields.iter().all(|field| bare(field) == wanted);
+    same.then(|| first.with_metadata(wanted))
+}
+
 fn through(expr: &Expr, input: &LogicalPlan) -> Option<Field> {
     match expr {
         Expr::Alias(alias) => through(&alias.expr, input),
@@ -104,4 +117,23 @@ fn through(expr: &Expr, input: &LogicalPlan) -> Option<Field> {
 
 pub(crate) fn position(column: &Column, input: &LogicalPlan) -> Option<usize> {
     input.schema().maybe_index_of_column(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_a_union_keep_their_type_though_their_defaults_differ() {
+        let field = |native: &str, default: &str| {
+            let field = Field::new("c", DataType::Utf8View, true);
+            let field = annotation::annotate(field, annotation::NATIVE, native);
+            annotation::annotate(field, annotation::DEFINITION, default)
+        };
+        let kept = |fields| alike(fields).map(|f: Field| f.metadata().len());
+        assert_eq!(kept(vec![field("inet", "1"), field("inet", "1")]), Some(2));
+        assert_eq!(kept(vec![field("inet", "1"), field("inet", "2")]), Some(1));
+        assert_eq!(kept(vec![field("inet", "1"), field("cidr", "1")]), None);
+        assert_eq!(kept(vec![]), None);
+    }
 }

@@ -15,6 +15,8 @@ pub const NATIVE: &str = "synqx.native";
 pub const COLLATION: &str = "synqx.collation";
 /// The column's comment.
 pub const COMMENT: &str = "synqx.comment";
+/// What the source's catalog says of the column beyond its type, in the words of its connector.
+pub const DEFINITION: &str = "synqx.definition";
 /// What the Arrow type cannot say: [`LOGICAL_NUMERIC`], …
 pub const LOGICAL: &str = "synqx.logical";
 /// Text that holds an exact decimal number of any size.
@@ -27,7 +29,7 @@ pub const EXTENSION_JSON: &str = "arrow.json";
 pub const EXTENSION_UUID: &str = "arrow.uuid";
 
 /// Every key this module owns; what a derived expression must lose.
-pub const ALL: [&str; 6] = [SYSTEM, NATIVE, COLLATION, COMMENT, LOGICAL, EXTENSION];
+pub const ALL: [&str; 7] = [SYSTEM, NATIVE, COLLATION, COMMENT, DEFINITION, LOGICAL, EXTENSION];
 
 /// Adds one annotation to a field.
 pub fn annotate(field: Field, key: &str, value: impl Into<String>) -> Field {

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod conformance;
 pub mod connector;
 pub mod cursor;
+pub mod fidelity;
 pub mod glob;
 pub mod lane;
 pub mod limits;
@@ -30,6 +31,7 @@ pub use budget::{Budget, Reservation};
 pub use connector::{
     Asset, AssetKind, Connection, Connector, ConnectorSpec, Env, Finding, Role, TableSchema,
 };
+pub use fidelity::{ColumnPath, Fidelity};
 pub use limits::{Delivery, FenceKind, Limits};
 pub use modes::{ScopeColumn, ScopeValue};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use synqx_model::spec::{MirrorOptions, ReplaceOptions, Scd2Options, SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Position, Result, RunId, StreamKey};
 
+use crate::fidelity::ColumnPath;
 use crate::limits::{Delivery, Limits};
 use crate::raw::{RawChunk, RawForm};
 
@@ -36,6 +37,8 @@ pub struct Target {
     pub order_by: Vec<OrderBy>,
     /// The primary key of the source, where all its columns arrive unchanged: a created table gets it too.
     pub source_key: Vec<String>,
+    /// Other unique keys of the source, on the same terms.
+    pub source_unique: Vec<Vec<String>>,
     /// What happens when the schemas differ.
     pub policy: SchemaPolicy,
     /// Make the target when it does not exist.
@@ -126,6 +129,8 @@ pub struct Preparation {
     pub raw: bool,
     /// Statements and file operations, in order.
     pub actions: Vec<Action>,
+    /// How each column that is written is held; empty where the destination does not say.
+    pub columns: Vec<ColumnPath>,
     /// Sentences a person should read: locks held, what is not carried over.
     pub notes: Vec<String>,
     /// The target as it was seen; `begin` compares and refuses with `E0311` when it has changed.

@@ -7,7 +7,7 @@
 use synqx_engine::{LoadReport, Placement, PlanReport, SourceReport};
 use synqx_model::ByteSize;
 use synqx_model::size::human_bytes;
-use synqx_sdk::FenceKind;
+use synqx_sdk::{ColumnPath, FenceKind, Fidelity};
 
 use super::number::{count, plural};
 use super::paint::Paint;
@@ -47,7 +47,7 @@ pub(crate) fn render(report: &PlanReport, verbose: bool, paint: Paint) -> String
     }
     out.push_str(&heading("Loads", paint));
     for load in &report.loads {
-        out.push_str(&load_block(load, paint));
+        out.push_str(&load_block(load, verbose, paint));
     }
     if !report.notes.is_empty() {
         out.push('\n');
@@ -170,7 +170,46 @@ fn stream(report: &PlanReport, at: usize, verbose: bool, paint: Paint) -> Option
     Some(out)
 }
 
-fn load_block(load: &LoadReport, paint: Paint) -> String {
+/// How faithfully the columns are held: one line where all are, else a line per column that is not simply itself.
+fn fidelity(columns: &[ColumnPath], verbose: bool) -> String {
+    if columns.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<&ColumnPath> = columns
+        .iter()
+        .filter(|path| verbose || path.fidelity != Fidelity::Exact)
+        .collect();
+    let exact = columns.len()
+        - shown
+            .iter()
+            .filter(|path| path.fidelity == Fidelity::Lossy)
+            .count();
+    let mut lines = vec![if exact == columns.len() {
+        format!("{}, every value held exactly", plural(exact as u64, "column"))
+    } else {
+        format!(
+            "{exact} of {} held exactly",
+            plural(columns.len() as u64, "column")
+        )
+    }];
+    for path in shown {
+        let loss = path
+            .loss
+            .as_ref()
+            .map_or(String::new(), |loss| format!(": {loss}"));
+        let way = [&path.source, &path.wire, &path.target];
+        let way: Vec<&str> = way.iter().map(|word| word.as_str()).collect();
+        lines.push(format!(
+            "{}  {}  {}{loss}",
+            path.column,
+            way.join(" → "),
+            path.fidelity.as_str()
+        ));
+    }
+    lines.join("\n")
+}
+
+fn load_block(load: &LoadReport, verbose: bool, paint: Paint) -> String {
     let prepared = &load.preparation;
     let mut out = format!("  {} → {}\n", paint.name(&load.node), paint.name(&load.target));
     out.push_str(&fact("mode", load.mode, paint));
@@ -181,6 +220,7 @@ fn load_block(load: &LoadReport, paint: Paint) -> String {
         paint,
     ));
     out.push_str(&fact("writers", &prepared.lanes.to_string(), paint));
+    out.push_str(&fact("columns", &fidelity(&prepared.columns, verbose), paint));
     for action in &prepared.actions {
         out.push_str(&fact(&format!("at {}", action.when), &action.text, paint));
     }

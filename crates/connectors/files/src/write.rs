@@ -7,15 +7,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result, StreamKey};
 use synqx_sdk::probe::{Effect, Moment};
 use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
-    Action, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load, Preparation,
-    PublishPath, Receipt, Target,
+    Action, ColumnPath, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load,
+    Preparation, PublishPath, Receipt, Target,
 };
 
 use crate::config::{Format, WriteOptions, is_folder};
@@ -240,6 +240,7 @@ impl Writing {
                 Delivery::ExactlyOnceByManifest
             },
             actions,
+            columns: held(look.options.format, target),
             notes: look.notes,
             fingerprint: look.place.fingerprint().to_owned(),
         })
@@ -408,6 +409,20 @@ fn other_kind(target: &Target, place: &Place) -> Error {
     Error::new(Code::E0311, format!("`{}` is {found}, not {wanted}", target.asset))
         .with_detail("A name with an extension is a file; a name that ends with `/` or has no extension is a folder of parts.")
         .with_hint("remove what is there, or choose another name")
+}
+
+/// How a file holds each column: Parquet in its own types, the other formats as text.
+fn held(format: Format, target: &Target) -> Vec<ColumnPath> {
+    let parquet = format == Format::Parquet;
+    let path = |field: &FieldRef| {
+        let own = if parquet {
+            render_type(field.data_type())
+        } else {
+            "text".to_owned()
+        };
+        ColumnPath::of(field, own, !parquet, None)
+    };
+    target.schema.fields().iter().map(path).collect()
 }
 
 /// Types that the format cannot hold.

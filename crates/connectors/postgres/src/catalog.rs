@@ -13,6 +13,7 @@ use synqx_sdk::{Role, TableSchema, annotation};
 use tokio_postgres::types::Type;
 
 use crate::client::{Link, Scope, Session};
+use crate::definition::{Definition, Identity, UserType, constant};
 use crate::mapping::{Kind, SYSTEM};
 use crate::names::{TableName, fnv};
 
@@ -40,6 +41,10 @@ pub(crate) struct Column {
     pub(crate) bytewise: bool,
     /// The declared type is the base type itself, no domain.
     pub(crate) plain: bool,
+    /// Dimensions an array was declared with; 0 for other types.
+    pub(crate) dimensions: i16,
+    /// What a copy of the column gets besides its type.
+    pub(crate) definition: Definition,
 }
 
 /// A relation.
@@ -55,6 +60,8 @@ pub(crate) struct Relation {
     pub(crate) unique: Vec<Vec<String>>,
     pub(crate) rows: Option<u64>,
     pub(crate) bytes: Option<u64>,
+    /// What a reader of it should know.
+    pub(crate) notes: Vec<&'static str>,
 }
 
 impl Relation {
@@ -91,7 +98,8 @@ struct TypeRow {
 pub(crate) struct Types(HashMap<u32, TypeRow>);
 
 impl Types {
-    /// Fetches types and, step by step, their base and element types.
+    /// Fetches types and, step by step, their base and element types. int2vector and oidvector have elements and are
+    /// no arrays: they count from 0.
     pub(crate) async fn fetch(session: &Session, oids: impl IntoIterator<Item = u32>) -> Result<Types> {
         let mut types = Types::default();
         let mut wanted: Vec<u32> = oids.into_iter().collect();
@@ -101,7 +109,7 @@ impl Types {
             let rows = session
                 .query(
                     "SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typbasetype, t.typtypmod, t.typelem, \
-                     t.typcategory::text = 'A' AND t.typlen = -1 AND t.typelem <> 0 \
+                     t.typelem <> 0 AND EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) \
                      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY($1)",
                     &[(&wanted, Type::OID_ARRAY)],
                     "read the catalog's types",
@@ -124,6 +132,29 @@ impl Types {
             wanted.retain(|oid| !types.0.contains_key(oid));
         }
         Ok(types)
+    }
+
+    /// The user's own types that columns of these types rest on, by the column's place. Asks only where there are any.
+    async fn fetch_own(
+        &self,
+        session: &Session,
+        columns: &[u32],
+        doing: &str,
+    ) -> Result<HashMap<usize, Vec<UserType>>> {
+        if self.0.values().all(|row| row.schema == "pg_catalog") {
+            return Ok(HashMap::new());
+        }
+        let rows = session
+            .query(OWN_TYPES, &[(&columns, Type::OID_ARRAY)], doing)
+            .await?;
+        let read = |row: &tokio_postgres::Row| {
+            let at = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or_default();
+            let types = serde_json::from_str(&row.get::<_, String>(1));
+            types
+                .map(|types| (at, types))
+                .map_err(|e| Error::bug(format!("a type of the user does not read: {e}")))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// How a type is sent.
@@ -167,7 +198,7 @@ const RELATION: &str = "SELECT c.oid, c.relkind::text, c.reltuples::float8, \
        WHERE x.oid = c.oid OR (c.relkind = 'p' AND x.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) END, \
      (SELECT sum(greatest(x.reltuples, 0))::float8 FROM pg_catalog.pg_class x WHERE c.relkind = 'p' AND x.relkind = 'r' \
        AND x.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))), \
-     pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+     pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.row_security_active(c.oid), c.relkind = 'r' AND c.relhassubclass \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
@@ -186,11 +217,37 @@ const COLUMNS: &str = "SELECT a.attname::text, a.atttypid, a.atttypmod, pg_catal
      a.attnotnull AND NOT EXISTS (WITH RECURSIVE tree(oid) AS (SELECT a.attrelid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid) \
        SELECT FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid JOIN pg_catalog.pg_attribute b ON b.attrelid = x.oid AND b.attname = a.attname \
        WHERE x.relkind = 'f' OR NOT b.attnotnull OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = x.oid AND k.contype = 'n' \
-         AND NOT k.convalidated AND b.attnum = ANY (k.conkey))) \
+         AND NOT k.convalidated AND b.attnum = ANY (k.conkey))), a.attndims::int2, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid), \
+     EXISTS (SELECT FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class q ON q.oid = p.objid AND q.relkind = 'S' \
+       WHERE p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refclassid = p.classid AND p.refobjid = a.attrelid \
+       AND p.refobjsubid = a.attnum AND p.deptype = 'a') \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+     LEFT JOIN pg_catalog.pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum \
      LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace \
      JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+/// Per column, the types of the user it rests on, each after those it needs. Left out are types that a statement of
+/// ours cannot make again: of extensions, ranges, rows of tables, domains with conditions, defaults or collations.
+const OWN_TYPES: &str = "WITH RECURSIVE need(at, oid, depth) AS ( \
+       SELECT x.at, x.oid, 0 FROM unnest($1::oid[]) WITH ORDINALITY AS x(oid, at) \
+       UNION SELECT n.at, x.oid, n.depth + 1 FROM need n JOIN pg_catalog.pg_type t ON t.oid = n.oid CROSS JOIN LATERAL ( \
+         SELECT t.typbasetype WHERE t.typtype = 'd' UNION ALL SELECT t.typelem WHERE t.typelem <> 0 \
+         UNION ALL SELECT b.atttypid FROM pg_catalog.pg_attribute b \
+           WHERE t.typtype = 'c' AND b.attrelid = t.typrelid AND b.attnum > 0 AND NOT b.attisdropped) AS x(oid)), \
+     deepest AS (SELECT at, oid, max(depth) AS depth FROM need GROUP BY at, oid) \
+     SELECT m.at, pg_catalog.json_agg(pg_catalog.json_build_object('schema', s.nspname, 'name', t.typname, 'not_null', t.typnotnull, \
+       'labels', (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid), \
+       'attributes', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(b.attname, pg_catalog.format_type(b.atttypid, b.atttypmod)) ORDER BY b.attnum) \
+         FROM pg_catalog.pg_attribute b WHERE t.typtype = 'c' AND b.attrelid = t.typrelid AND b.attnum > 0 AND NOT b.attisdropped), \
+       'base', CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END) ORDER BY m.depth DESC)::text \
+     FROM deepest m JOIN pg_catalog.pg_type t ON t.oid = m.oid JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
+     WHERE s.nspname NOT IN ('pg_catalog', 'information_schema') AND (t.typtype = 'e' \
+       OR t.typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c') \
+       OR t.typtype = 'd' AND t.typdefault IS NULL AND t.typcollation = (SELECT b.typcollation FROM pg_catalog.pg_type b WHERE b.oid = t.typbasetype) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) \
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND p.objid = t.oid AND p.deptype = 'e') \
+     GROUP BY m.at";
 
 const KEYS: &str = "SELECT i.indisprimary, (SELECT array_agg(a.attname::text ORDER BY k.n) \
      FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \
@@ -237,20 +294,37 @@ pub(crate) async fn fetch_relation(session: &Session, table: &TableName) -> Resu
         unique,
         rows: (tuples >= 0.0).then_some(tuples as u64),
         bytes,
+        notes: notes_of(row),
     }))
+}
+
+/// What a row of [`RELATION`] says about which rows are read.
+fn notes_of(row: &tokio_postgres::Row) -> Vec<&'static str> {
+    let secured = "row-level security holds for this user: rows that its policies hide are not read";
+    let inherited = "rows of tables that inherit from it are read too";
+    let said = [(row.get(6), secured), (row.get(7), inherited)];
+    said.into_iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, note)| note)
+        .collect()
 }
 
 /// The columns of a relation.
 pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> Result<Vec<Column>> {
     let rows = session.query(COLUMNS, &[(&oid, Type::OID)], doing).await?;
-    let types = Types::fetch(session, rows.iter().map(|row| row.get(1))).await?;
+    let oids: Vec<u32> = rows.iter().map(|row| row.get(1)).collect();
+    let types = Types::fetch(session, oids.iter().copied()).await?;
+    let mut made_of = types.fetch_own(session, &oids, doing).await?;
     Ok(rows
         .iter()
-        .map(|row| {
+        .enumerate()
+        .map(|(at, row)| {
             let (type_oid, typmod): (u32, i32) = (row.get(1), row.get(2));
+            let (native, dimensions): (String, i16) = (row.get(3), row.get(13));
             Column {
                 name: row.get(0),
-                native: row.get(3),
+                // format_type prints one pair of brackets, however many were declared.
+                native: native + &"[]".repeat(usize::try_from(dimensions - 1).unwrap_or(0)),
                 kind: types.kind(type_oid, typmod),
                 not_null: row.get(4),
                 identity: row.get(5),
@@ -262,9 +336,38 @@ pub(crate) async fn fetch_columns(session: &Session, oid: u32, doing: &str) -> R
                 bytewise: row.get::<_, bool>(11) && !types.is_citext(type_oid),
                 plain: !types.is_domain(type_oid),
                 never_null: row.get(12),
+                dimensions,
+                definition: Definition {
+                    types: made_of.remove(&at).unwrap_or_default(),
+                    ..definition_of(row)
+                },
             }
         })
         .collect())
+}
+
+/// What a row of [`COLUMNS`] says beyond the type.
+fn definition_of(row: &tokio_postgres::Row) -> Definition {
+    let identity = match row.get::<_, String>(5).as_str() {
+        "a" => Some(Identity::Always),
+        "d" => Some(Identity::ByDefault),
+        _ => row.get::<_, bool>(15).then_some(Identity::ByDefault),
+    };
+    let expression: Option<String> = row.get(14);
+    let default = expression.as_deref().and_then(constant);
+    let left = match (&expression, row.get::<_, bool>(6)) {
+        (Some(_), true) => Some("computed in its source; the new table holds the values".to_owned()),
+        (Some(text), false) if default.is_none() && identity.is_none() && !text.starts_with("NULL::") => {
+            Some(format!("its default {text} is no constant and is not copied"))
+        }
+        _ => None,
+    };
+    Definition {
+        identity,
+        default: default.filter(|_| !row.get::<_, bool>(6)),
+        left,
+        types: Vec::new(),
+    }
 }
 
 /// The columns of a query, from preparing it.
@@ -289,6 +392,7 @@ pub(crate) async fn fetch_query_columns(
         .collect();
     let types = Types::fetch(session, shapes.iter().map(|s| s.1)).await?;
     let (oids, typmods): (Vec<u32>, Vec<i32>) = shapes.iter().map(|s| (s.1, s.2)).unzip();
+    let mut made_of = types.fetch_own(session, &oids, doing).await?;
     let names = session
         .query(
             "SELECT pg_catalog.format_type(o, m) FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS x(o, m, n) ORDER BY n",
@@ -299,7 +403,8 @@ pub(crate) async fn fetch_query_columns(
     Ok(shapes
         .into_iter()
         .zip(names)
-        .map(|((name, oid, typmod), native)| Column {
+        .enumerate()
+        .map(|(at, ((name, oid, typmod), native))| Column {
             name,
             native: native.get(0),
             kind: types.kind(oid, typmod),
@@ -313,6 +418,11 @@ pub(crate) async fn fetch_query_columns(
             deterministic: false,
             bytewise: false,
             plain: !types.is_domain(oid),
+            dimensions: 0,
+            definition: Definition {
+                types: made_of.remove(&at).unwrap_or_default(),
+                ..Definition::default()
+            },
         })
         .collect())
 }
@@ -336,6 +446,7 @@ pub(crate) fn field_of(column: &Column) -> Field {
         let equality = if column.bytewise { "ordered" } else { "bytewise" };
         field = annotation::annotate(field, crate::predicates::EQUALITY, equality);
     }
+    field = column.definition.mark(field);
     if let Some(comment) = &column.comment {
         field = annotation::annotate(field, annotation::COMMENT, comment.clone());
     }
@@ -374,10 +485,13 @@ pub(crate) fn table_schema(relation: &Relation, identity: String) -> Result<Tabl
         .collect();
     table.rows = relation.rows;
     table.bytes = relation.bytes;
+    table
+        .notes
+        .extend(relation.notes.iter().map(|note| (*note).to_owned()));
     let through_text: Vec<&str> = relation
         .columns
         .iter()
-        .filter(|c| matches!(c.kind, Kind::Other | Kind::Inet))
+        .filter(|c| matches!(c.kind, Kind::Other | Kind::TimeTz(_) | Kind::Inet))
         .map(|c| c.name.as_str())
         .collect();
     if !through_text.is_empty() {

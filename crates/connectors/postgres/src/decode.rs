@@ -106,9 +106,13 @@ impl Builder {
                 ),
                 _ => Builder::NumericText(StringViewBuilder::with_capacity(rows), String::new()),
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Enum | Kind::Inet | Kind::Other => {
-                Builder::Text(StringViewBuilder::with_capacity(rows))
-            }
+            Kind::Text
+            | Kind::Bpchar
+            | Kind::Json
+            | Kind::Enum
+            | Kind::Inet
+            | Kind::TimeTz(_)
+            | Kind::Other => Builder::Text(StringViewBuilder::with_capacity(rows)),
             Kind::Jsonb => Builder::Jsonb(StringViewBuilder::with_capacity(rows)),
             Kind::Bytea => Builder::Bytes(BinaryViewBuilder::with_capacity(rows)),
             Kind::Date => Builder::Date(Date32Builder::with_capacity(rows)),
@@ -117,7 +121,7 @@ impl Builder {
             Kind::TimestampTz(_) => {
                 Builder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC"))
             }
-            Kind::Interval => Builder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
+            Kind::Interval(_) => Builder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
             Kind::Uuid => Builder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
             Kind::Array(element, _) => Builder::List(Box::new(List {
                 item: Arc::new(element.mark(Field::new("item", element.arrow(), true))),
@@ -497,8 +501,7 @@ impl Decoder {
             )
             .with_detail("No Arrow type of this column holds it, and SynqX does not change values.")
             .with_hint(format!(
-                "read it as text: use `query` with {}::text, or leave such rows out",
-                crate::names::quote(name)
+                "read the column as PostgreSQL's exact text: set `options: {{special_values: [{name}]}}` on the extract"
             )),
         }
     }
@@ -615,7 +618,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_stop(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..8) {
             let kinds = [
-                Kind::Numeric(None), Kind::Numeric(Some((10, 2))), Kind::Interval, Kind::Uuid, Kind::Jsonb,
+                Kind::Numeric(None), Kind::Numeric(Some((10, 2))), Kind::Interval(true), Kind::Uuid, Kind::Jsonb,
                 Kind::Array(Box::new(Kind::Text), 25), Kind::Array(Box::new(Kind::Int4), 23), Kind::Bool,
             ];
             let kind = &kinds[kind];

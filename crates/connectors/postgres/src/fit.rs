@@ -85,7 +85,10 @@ fn through(wire: Wire, staging: &'static str) -> Result<Fit, Misfit> {
 
 /// Whether and how a field is written into a column.
 pub(crate) fn fit(field: &Field, column: &Column) -> Result<Fit, Misfit> {
-    let mut fit = fit_kind(field, field.data_type(), &column.kind)?;
+    let mut fit = match fit_kind(field, field.data_type(), &column.kind) {
+        Err(Misfit::Types) if is_verbatim(field, column) => through(Wire::Text, "pg_catalog.text")?,
+        judged => judged?,
+    };
     // A value of this very type, such as timestamp(3), goes back where it came from unchanged.
     if annotation::native(field, SYSTEM) == Some(column.native.as_str()) {
         fit.loss = None;
@@ -93,6 +96,26 @@ pub(crate) fn fit(field: &Field, column: &Column) -> Result<Fit, Misfit> {
         fit.narrow = is_narrower(&column.kind, field.data_type());
     }
     Ok(fit)
+}
+
+/// Whether a text is what PostgreSQL printed of a value of the column's own type, which the column holds as it is.
+fn is_verbatim(field: &Field, column: &Column) -> bool {
+    let base = |native: &str| match native.split_once('(') {
+        Some((head, rest)) => head.to_owned() + rest.split_once(')').map_or("", |(_, tail)| tail),
+        None => native.to_owned(),
+    };
+    let whole = matches!(
+        column.kind,
+        Kind::Date | Kind::Time(6) | Kind::Timestamp(6) | Kind::TimestampTz(6) | Kind::Interval(true)
+    );
+    let timed = whole
+        || matches!(
+            column.kind,
+            Kind::Time(_) | Kind::Timestamp(_) | Kind::TimestampTz(_) | Kind::Interval(_)
+        );
+    let native =
+        annotation::native(field, SYSTEM).filter(|_| timed && type_names::is_text(field.data_type()));
+    native.is_some_and(|native| native == column.native || (whole && base(native) == base(&column.native)))
 }
 
 /// Whether a column does not hold every value of a number type, or of lists of it.
@@ -216,13 +239,12 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
             exact(Wire::Text)
         }
         (_, Kind::Jsonb) if type_names::is_text(source) => exact(Wire::Jsonb),
-        (_, Kind::Uuid | Kind::Inet | Kind::Other) if type_names::is_text(source) => {
-            through(Wire::Text, "pg_catalog.text")
+        (_, Kind::Uuid | Kind::Inet | Kind::TimeTz(_) | Kind::Array(..) | Kind::Other)
+            if type_names::is_text(source) =>
+        {
+            let loss = rounded(target);
+            through(Wire::Text, "pg_catalog.text").map(|fit| Fit { loss, ..fit })
         }
-        (_, Kind::Array(element, _)) if type_names::is_text(source) => Ok(Fit {
-            loss: rounded(element),
-            ..through(Wire::Text, "pg_catalog.text")?
-        }),
         (D::FixedSizeBinary(16), Kind::Uuid) => exact(Wire::Uuid),
         (D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_), Kind::Bytea) => {
             exact(Wire::Bytes)
@@ -232,7 +254,11 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
         (D::Time32(unit) | D::Time64(unit), Kind::Time(digits)) => clock(Wire::Time, *unit, *digits),
         (D::Timestamp(unit, None), Kind::Timestamp(digits)) => clock(Wire::Timestamp, *unit, *digits),
         (D::Timestamp(unit, Some(_)), Kind::TimestampTz(digits)) => clock(Wire::Timestamp, *unit, *digits),
-        (D::Interval(_) | D::Duration(_), Kind::Interval) => exact(Wire::Interval),
+        (D::Interval(_) | D::Duration(_), Kind::Interval(true)) => exact(Wire::Interval),
+        (D::Interval(_) | D::Duration(_), Kind::Interval(false)) => lossy(
+            Wire::Interval,
+            "fields and digits that the column's interval does not have",
+        ),
         (D::List(item) | D::LargeList(item) | D::FixedSizeList(item, _), Kind::Array(element, oid)) => {
             let inner = fit_kind(item, item.data_type(), element)?;
             if inner.staging.is_some() {
@@ -249,12 +275,18 @@ fn fit_kind(field: &Field, source: &DataType, target: &Kind) -> Result<Fit, Misf
     }
 }
 
-/// What the elements of an array would lose of a text with more digits: the assignment rounds them in silence.
-fn rounded(element: &Kind) -> Option<String> {
-    match element {
+/// What a type, or the elements of an array, would lose of a text with more digits: the cast rounds them in silence.
+fn rounded(target: &Kind) -> Option<String> {
+    match target {
+        Kind::Array(element, _) => rounded(element),
         Kind::Numeric(Some((_, scale))) => Some(format!("decimal places beyond {scale}")),
-        Kind::Time(digits) | Kind::Timestamp(digits) | Kind::TimestampTz(digits) if *digits < 6 => {
+        Kind::Time(digits) | Kind::TimeTz(digits) | Kind::Timestamp(digits) | Kind::TimestampTz(digits)
+            if *digits < 6 =>
+        {
             Some(format!("decimal places of the second beyond {digits}"))
+        }
+        Kind::Interval(false) => {
+            Some("fields and digits that the element's interval does not have".to_owned())
         }
         _ => None,
     }
@@ -307,21 +339,22 @@ fn numeric(field: &Field, source: &DataType, declared: Option<(u16, i16)>) -> Re
     Err(Misfit::Types)
 }
 
-/// The cast that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
-pub(crate) fn publish_cast(column: &Column) -> String {
+/// The expression that publishes a column from staging; lengths are left to the assignment, which refuses what a cast would cut.
+pub(crate) fn publish_cast(column: &Column, name: &str) -> String {
     let native = column.native.as_str();
-    let (element, brackets) = match native.strip_suffix("[]") {
-        Some(element) => (element, "[]"),
-        None => (native, ""),
-    };
+    if native == "regclass" {
+        // Its cast looks a relation up; its input also reads `-`, which it prints for none.
+        return format!("pg_catalog.regclassin(pg_catalog.textout({name}))");
+    }
+    let (element, brackets) = native.split_at(native.find("[]").unwrap_or(native.len()));
     let base = match element.split('(').next() {
         Some("bit varying") => "pg_catalog.varbit",
         Some("bit") => "pg_catalog.\"bit\"",
         Some("character varying") => "pg_catalog.\"varchar\"",
         Some("character") => "pg_catalog.bpchar",
-        _ => return format!("::{native}"),
+        _ => return format!("{name}::{native}"),
     };
-    format!("::{base}{brackets}")
+    format!("{name}::{base}{brackets}")
 }
 
 #[cfg(test)]
@@ -379,6 +412,19 @@ mod tests {
             (micros(false), Kind::TimestampTz(6), "no"),
             (micros(true), Kind::TimestampTz(6), "exact"),
             (micros(true), Kind::TimestampTz(3), "loss"),
+            (DataType::Utf8, Kind::TimeTz(6), "cast"),
+            (DataType::Utf8, Kind::TimeTz(3), "loss"),
+            (DataType::Utf8, Kind::Date, "no"),
+            (
+                DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+                Kind::Interval(true),
+                "exact",
+            ),
+            (
+                DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+                Kind::Interval(false),
+                "loss",
+            ),
             (
                 DataType::Timestamp(TimeUnit::Nanosecond, None),
                 Kind::Timestamp(6),

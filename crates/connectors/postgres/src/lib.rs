@@ -8,7 +8,8 @@
 //! | `config`, `tls`, `wire`, `client` | configuration, encryption, watched frames, sessions |
 //! | `errors` | SQLSTATE → code |
 //! | `names`, `catalog`, `mapping`, `numeric` | names, the catalog, native ↔ Arrow |
-//! | `read`, `partition`, `predicates`, `decode` | reading |
+//! | `read`, `special`, `partition`, `predicates`, `decode` | reading |
+//! | `definition` | what a created column gets besides its type |
 //! | `fit`, `encode`, `write/` | writing |
 
 mod catalog;
@@ -17,6 +18,7 @@ mod config;
 mod connection;
 mod cursor;
 mod decode;
+mod definition;
 mod encode;
 mod errors;
 mod fit;
@@ -27,6 +29,7 @@ mod partition;
 mod predicates;
 mod raw;
 mod read;
+mod special;
 mod tls;
 mod wire;
 mod write;

@@ -35,7 +35,8 @@ pub(crate) enum Kind {
     Time(u8),
     Timestamp(u8),
     TimestampTz(u8),
-    Interval,
+    /// Whether it holds every field and six digits: not `interval(3)`, not `interval year`.
+    Interval(bool),
     Uuid,
     Json,
     Jsonb,
@@ -45,6 +46,8 @@ pub(crate) enum Kind {
     Array(Box<Kind>, u32),
     /// Read and written as text. Its cast to text adds the mask of a single host, which its output leaves out.
     Inet,
+    /// Digits of the second. Read and written as text.
+    TimeTz(u8),
     /// Anything else: read and written as text.
     Other,
 }
@@ -73,7 +76,8 @@ impl Kind {
             1083 => Kind::Time(digits),
             1114 => Kind::Timestamp(digits),
             1184 => Kind::TimestampTz(digits),
-            1186 => Kind::Interval,
+            1186 => Kind::Interval(interval_is_whole(typmod)),
+            1266 => Kind::TimeTz(digits),
             2950 => Kind::Uuid,
             114 => Kind::Json,
             3802 => Kind::Jsonb,
@@ -87,14 +91,14 @@ impl Kind {
     pub(crate) fn is_element(&self) -> bool {
         !matches!(
             self,
-            Kind::Array(..) | Kind::Other | Kind::Inet | Kind::Money | Kind::Oid
+            Kind::Array(..) | Kind::Other | Kind::TimeTz(_) | Kind::Inet | Kind::Money | Kind::Oid
         )
     }
 
     /// How a read asks for a column, given its quoted name.
     pub(crate) fn read(&self, name: &str) -> String {
         match self {
-            Kind::Other => format!("{name}::pg_catalog.text"),
+            Kind::Other | Kind::TimeTz(_) => format!("{name}::pg_catalog.text"),
             Kind::Inet => format!("pg_catalog.textin(pg_catalog.inet_out({name}))"),
             Kind::Money => format!("{name}::pg_catalog.numeric"),
             _ => name.to_owned(),
@@ -116,15 +120,20 @@ impl Kind {
                 Some((p, s)) => DataType::Decimal256(p, s),
                 None => DataType::Utf8View,
             },
-            Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb | Kind::Enum | Kind::Inet | Kind::Other => {
-                DataType::Utf8View
-            }
+            Kind::Text
+            | Kind::Bpchar
+            | Kind::Json
+            | Kind::Jsonb
+            | Kind::Enum
+            | Kind::Inet
+            | Kind::TimeTz(_)
+            | Kind::Other => DataType::Utf8View,
             Kind::Bytea => DataType::BinaryView,
             Kind::Date => DataType::Date32,
             Kind::Time(_) => DataType::Time64(TimeUnit::Microsecond),
             Kind::Timestamp(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
             Kind::TimestampTz(_) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Kind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Kind::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
             Kind::Uuid => DataType::FixedSizeBinary(16),
             Kind::Money => DataType::Decimal128(19, 2),
             Kind::Array(element, _) => {
@@ -157,6 +166,11 @@ fn numeric_typmod(typmod: i32) -> Option<(u16, i16)> {
     // The scale is eleven bits with a sign since PostgreSQL 15.
     let scale = ((bits & 0x7ff) ^ 1024) - 1024;
     Some((((bits >> 16) & 0xffff) as u16, scale as i16))
+}
+
+/// Fields in the upper sixteen bits, digits in the lower (`INTERVAL_TYPMOD` of the server's timestamp.h).
+fn interval_is_whole(typmod: i32) -> bool {
+    typmod < 0 || (typmod >> 16 == 0x7fff && matches!(typmod & 0xffff, 6 | 0xffff))
 }
 
 /// The Arrow decimal that holds numeric(p, s): a negative scale becomes digits, a scale beyond the precision widens it.

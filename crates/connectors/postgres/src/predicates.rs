@@ -5,7 +5,7 @@
 //! under a locale, never a column that is read through a cast. Constants are rendered with type and quotes.
 
 use synqx_sdk::predicate::render_decimal;
-use synqx_sdk::{Acceptance, Comparison, Literal, Predicate, TableSchema, annotation, text};
+use synqx_sdk::{Acceptance, Comparison, Literal, Predicate, TableSchema, annotation, text, type_names};
 
 use crate::names::{literal, quote};
 
@@ -31,7 +31,12 @@ fn domain(table: &TableSchema, column: &str) -> Domain {
     let native = annotation::native(field, crate::mapping::SYSTEM).unwrap_or("");
     let base = native.split('(').next().unwrap_or("");
     let zoned = native.ends_with("with time zone");
+    let told = type_names::is_text(field.data_type());
     match base {
+        // Read as text: its order and its equality are not the type's.
+        "date" | "timestamp" | "timestamp without time zone" | "timestamp with time zone" if told => {
+            Domain::Nothing
+        }
         "smallint" | "integer" | "bigint" => Domain::Number,
         "numeric" if !annotation::is_numeric_text(field) => Domain::Number,
         "boolean" => Domain::Bool,

@@ -30,8 +30,9 @@ const TRAILER: [u8; 2] = [0xff, 0xff];
 
 /// Whether a column's bytes mean the same in every database.
 pub(crate) fn is_portable(column: &Column) -> bool {
-    let named_numbers = column.native.trim_end_matches("[]").starts_with("reg");
-    let built_in = !column.native.contains('.') && !named_numbers;
+    let native = column.native.trim_end_matches("[]");
+    // The server has no binary form of an aclitem.
+    let built_in = !native.contains('.') && !native.starts_with("reg") && native != "aclitem";
     column.plain && (built_in || matches!(column.kind, Kind::Enum | Kind::Text))
 }
 

@@ -31,6 +31,7 @@ use crate::names::{TableName, quote};
 use crate::partition::{self, Part};
 use crate::predicates;
 use crate::raw;
+use crate::special;
 
 /// A dataset as the catalog has it now.
 pub(crate) struct Found {
@@ -42,19 +43,13 @@ pub(crate) struct Found {
     pub(crate) place: String,
 }
 
-/// Looks a dataset up. Errors: `E0102`, `E0204`, `E0203`, `E0212`.
+/// Looks a dataset up. Errors: `E0102`, `E0103`, `E0204`, `E0203`, `E0212`, `E0401`.
 pub(crate) async fn find(session: &Session, link: &Link, dataset: &Dataset) -> Result<Found> {
-    if let Some(key) = dataset.options.keys().next() {
-        return Err(Error::new(
-            Code::E0102,
-            format!("`{key}` is not an option of a PostgreSQL asset"),
-        )
-        .with_hint("remove it; there are none"));
-    }
     if let Some(query) = &dataset.query {
         let place = format!("the query on `{}`", link.env.name);
-        let columns =
+        let mut columns =
             catalog::fetch_query_columns(session, link, query, &format!("describe {place}")).await?;
+        special::apply(&mut columns, &dataset.options, &place)?;
         return Ok(Found {
             relation: None,
             columns,
@@ -68,12 +63,16 @@ pub(crate) async fn find(session: &Session, link: &Link, dataset: &Dataset) -> R
     };
     let table = TableName::parse(asset, &link.settings.schema)?;
     match catalog::fetch_relation(session, &table).await? {
-        Some(relation) => Ok(Found {
-            columns: relation.columns.clone(),
-            from: table.sql(),
-            place: format!("table `{}`", table.label()),
-            relation: Some(relation),
-        }),
+        Some(mut relation) => {
+            let place = format!("table `{}`", table.label());
+            special::apply(&mut relation.columns, &dataset.options, &place)?;
+            Ok(Found {
+                columns: relation.columns.clone(),
+                from: table.sql(),
+                place,
+                relation: Some(relation),
+            })
+        }
         None => Err(catalog::not_found(session, &table).await),
     }
 }

@@ -5,12 +5,14 @@
 #![cfg(test)]
 
 mod crash;
+mod every_type;
 mod flow;
 mod incremental;
 mod memory;
 mod modes;
 mod network;
 mod quality;
+mod random_values;
 mod relay;
 mod setting;
 mod trouble;

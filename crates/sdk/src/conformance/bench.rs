@@ -231,6 +231,7 @@ impl<'a> Bench<'a> {
             scd2: Default::default(),
             mirror: Default::default(),
             source_key: Vec::new(),
+            source_unique: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,
             allow_loss: Vec::new(),

@@ -136,6 +136,7 @@ impl Bench {
             scd2: Default::default(),
             mirror: Default::default(),
             source_key: Vec::new(),
+            source_unique: Vec::new(),
             policy: SchemaPolicy::Strict,
             create: true,
             allow_loss: Vec::new(),

@@ -73,6 +73,9 @@ pub(super) fn later_actions(plan: &WritePlan, target: &Target) -> Vec<Action> {
         }
         _ => {}
     }
+    sql::number_target(plan)
+        .into_iter()
+        .for_each(|text| push("commit", text));
     actions
 }
 

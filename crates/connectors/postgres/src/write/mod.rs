@@ -1,11 +1,12 @@
 //! Writing: `prepare` looks and decides, `begin` takes the fence, lanes copy, `commit` publishes once.
 //!
-//! `plan` decides columns and path, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
+//! `plan` decides columns and path, `design` new tables, `ties` what other objects allow, `sql` renders statements, `actions` prints them,
 //! `load` is the life of one load, `publish` what a commit does on each path, `swap` the replacement of a table by
 //! rename, `slices`, `mirror` and `history` what publishes those modes, `rollback` puts a replaced version back,
 //! `sequences` lets serial columns go on where the rows end. Rows, position and fence are one transaction.
 
 mod actions;
+mod design;
 mod history;
 mod load;
 mod mirror;
@@ -54,13 +55,18 @@ impl Destination for Database {
             text: record,
             when: "prepare",
         });
-        actions.extend(plan.alters.iter().map(|text| Action {
+        actions.extend(plan.made.types.iter().chain(&plan.alters).map(|text| Action {
             text: text.clone(),
             when: "prepare",
         }));
         actions.extend(actions::later_actions(&plan, target));
         if !dry {
             ensure_record(&session, &plan.table).await?;
+            if !plan.made.types.is_empty() {
+                let doing = format!("make the types of table `{}`", plan.table.label());
+                let make = format!("BEGIN; {}; COMMIT", plan.made.types.join("; "));
+                session.run(&make, &doing).await?;
+            }
             if !plan.alters.is_empty() {
                 let doing = format!("change the columns of table `{}`", plan.table.label());
                 session
@@ -79,6 +85,7 @@ impl Destination for Database {
             raw: plan.raw,
             delivery: Delivery::ExactlyOnce,
             actions,
+            columns: plan.held.clone(),
             notes: plan.notes.clone(),
             fingerprint: plan.fingerprint.clone(),
         })

@@ -7,15 +7,15 @@ use arrow::datatypes::Field;
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{PublishPath, Target, annotation, type_names};
-use tokio_postgres::types::Type;
+use synqx_sdk::{ColumnPath, Fidelity, PublishPath, Target, annotation, type_names};
 
+use super::design::{self, Design, define, probe, unsupported};
 use super::ties;
 use crate::catalog::{self, Column, Relation};
 use crate::client::{Link, Session};
 use crate::encode::Lane;
 use crate::fit::{self, Misfit};
-use crate::mapping::{Kind, SYSTEM, native_for};
+use crate::mapping::{Kind, SYSTEM};
 use crate::names::{TableName, check_identifier, fnv, quote, quote_all};
 use crate::raw;
 
@@ -35,14 +35,14 @@ pub(crate) struct WritePlan {
     pub(crate) table: TableName,
     pub(crate) existing: Option<Relation>,
     pub(crate) columns: Vec<Written>,
+    /// How they are held, for `synqx plan`.
+    pub(crate) held: Vec<ColumnPath>,
     /// How many columns arrive; the mode writes those after them itself.
     pub(crate) arriving: usize,
     /// Rows arrive as they are to be written; nothing is decoded or converted.
     pub(crate) raw: bool,
-    /// Columns of a table to be made: name and definition.
-    pub(crate) definitions: Vec<String>,
-    pub(crate) comments: Vec<(String, String)>,
-    pub(crate) primary_key: Vec<String>,
+    /// The table to be made, where there is none.
+    pub(crate) made: Design,
     pub(crate) alters: Vec<String>,
     pub(crate) path: PublishPath,
     pub(crate) why: String,
@@ -93,7 +93,8 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     let mut errors = Vec::new();
     let mut notes = Vec::new();
     let mut alters = Vec::new();
-    let (layout, definitions, comments) = match &existing {
+    let mut made = Design::default();
+    let layout = match &existing {
         Some(relation) => {
             if !matches!(relation.kind.as_str(), "r" | "p") {
                 return Err(Error::new(
@@ -103,24 +104,28 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
                 .with_hint("name a table"));
             }
             own_columns_exist(relation, target)?;
-            let layout =
-                match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?;
-            (layout, Vec::new(), Vec::new())
+            match_columns(session, relation, target, &mut errors, &mut notes, &mut alters).await?
         }
         None if !target.create => {
             return Err(catalog::not_found(session, &table)
                 .await
                 .or_hint("set `create: true` to have it made"));
         }
-        None => design(session, &table, target, &mut notes).await?,
+        None => {
+            made = design::design(session, &table, target, &mut notes).await?;
+            std::mem::take(&mut made.layout)
+        }
     };
     let relayed = target
         .raw
         .as_ref()
         .filter(|_| target.own_columns_named().next().is_none())
         .map(|form| raw::columns(target, form, session.version, &layout));
-    let (raw, columns) = match relayed {
-        Some(Ok(columns)) => (true, columns),
+    let (raw, (columns, held)) = match relayed {
+        Some(Ok(columns)) => {
+            let held = relayed_as(target, &columns);
+            (true, (columns, held))
+        }
         Some(Err(why)) => {
             notes.push(format!("rows are decoded on their way, because {why}"));
             (false, fit_columns(target, &layout, &mut errors, &mut notes))
@@ -131,15 +136,6 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
-    let primary_key = match (&existing, target.mode) {
-        (Some(_), _) => Vec::new(),
-        (None, WriteMode::Upsert | WriteMode::Mirror) => target.key.clone(),
-        (None, WriteMode::Scd2) => {
-            let from = std::iter::once(&target.scd2.valid_from);
-            target.key.iter().chain(from).cloned().collect()
-        }
-        (None, _) => target.source_key.clone(),
-    };
     let mut plan = WritePlan {
         fingerprint: String::new(),
         indexed: existing.as_ref().is_none_or(|r| has_unique(r, &target.key)),
@@ -151,11 +147,10 @@ pub(crate) async fn plan(session: &Session, link: &Link, target: &Target) -> Res
         table,
         existing,
         columns,
+        held,
+        made,
         arriving,
         raw,
-        definitions,
-        comments,
-        primary_key,
         alters,
         notes,
     };
@@ -291,147 +286,6 @@ fn own_columns_exist(relation: &Relation, target: &Target) -> Result<()> {
         ),
     )
     .with_hint("name the columns it has in the mode's options, add them, or load into a new table"))
-}
-
-/// Columns of a table that does not exist yet, seen through a temporary table that is rolled back.
-async fn probe(session: &Session, definitions: &[String]) -> Result<Vec<Column>> {
-    if definitions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let doing = "try out the columns of a new table";
-    session
-        .run(
-            &format!(
-                "BEGIN; CREATE TEMPORARY TABLE \"_synqx_probe\" ({}) ON COMMIT DROP",
-                definitions.join(", ")
-            ),
-            doing,
-        )
-        .await?;
-    let row = session
-        .query_one(
-            "SELECT 'pg_temp._synqx_probe'::pg_catalog.regclass::oid",
-            &[],
-            doing,
-        )
-        .await?;
-    let columns = catalog::fetch_columns(session, row.get(0), doing).await;
-    session.run("ROLLBACK", doing).await?;
-    columns
-}
-
-/// The native type a field gets; the source's own where it is PostgreSQL's and exists here.
-async fn native_of(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<Option<String>> {
-    if let Some(native) = annotation::native(field, SYSTEM) {
-        // to_regtype runs the server's own type parser, so a text that passes is a type and nothing else.
-        let found = session
-            .query(
-                "SELECT pg_catalog.to_regtype($1)::text",
-                &[(&native, Type::TEXT)],
-                "look up a type",
-            )
-            .await;
-        let known = matches!(&found, Ok(rows) if rows.first().is_some_and(|row| row.get::<_, Option<String>>(0).is_some()));
-        if known {
-            return Ok(Some(native.to_owned()));
-        }
-        notes.push(format!(
-            "column `{}`: the type {native} does not exist here; it becomes {}",
-            field.name(),
-            native_for(field).unwrap_or_default()
-        ));
-    }
-    Ok(native_for(field))
-}
-
-async fn define(session: &Session, field: &Field, notes: &mut Vec<String>) -> Result<String> {
-    let native = native_of(session, field, notes)
-        .await?
-        .ok_or_else(|| unsupported(field))?;
-    let mut definition = format!("{} {native}", quote(field.name()));
-    if let Some(collation) = field.metadata().get(annotation::COLLATION)
-        && annotation::native(field, SYSTEM).is_some()
-    {
-        let known = session
-            .query(
-                "SELECT pg_catalog.to_regcollation($1)::text",
-                &[(collation, Type::TEXT)],
-                "look up a collation",
-            )
-            .await;
-        match known {
-            Ok(rows)
-                if rows
-                    .first()
-                    .is_some_and(|r| r.get::<_, Option<String>>(0).is_some()) =>
-            {
-                definition.push_str(&format!(" COLLATE {collation}"));
-            }
-            _ => notes.push(format!(
-                "column `{}`: the collation {collation} does not exist here",
-                field.name()
-            )),
-        }
-    }
-    Ok(definition)
-}
-
-fn unsupported(field: &Field) -> Error {
-    Error::new(
-        Code::E0407,
-        format!(
-            "column `{}` of type {} has no type in PostgreSQL",
-            field.name(),
-            type_names::render_type(field.data_type())
-        ),
-    )
-    .with_hint("flatten it, or turn it into JSON text, in the pipeline")
-}
-
-type Design = (Vec<Column>, Vec<String>, Vec<(String, String)>);
-
-async fn design(
-    session: &Session,
-    table: &TableName,
-    target: &Target,
-    notes: &mut Vec<String>,
-) -> Result<Design> {
-    let exists = session
-        .query(
-            "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
-            &[(&table.schema, Type::TEXT)],
-            "look up a schema",
-        )
-        .await?;
-    if exists.is_empty() {
-        return Err(Error::new(
-            Code::E0304,
-            format!("the schema `{}` does not exist", table.schema),
-        )
-        .with_hint(format!("CREATE SCHEMA {}", quote(&table.schema))));
-    }
-    let mut definitions = Vec::new();
-    let mut comments = Vec::new();
-    let mut errors = Vec::new();
-    for field in target.schema.fields() {
-        match define(session, field, notes).await {
-            Ok(mut definition) => {
-                if !field.is_nullable() {
-                    definition.push_str(" NOT NULL");
-                }
-                definitions.push(definition);
-            }
-            Err(error) => errors.push(error),
-        }
-        if let Some(comment) = field.metadata().get(annotation::COMMENT) {
-            comments.push((field.name().clone(), comment.clone()));
-        }
-    }
-    if let Some(error) = Error::all(errors) {
-        return Err(error);
-    }
-    let layout = probe(session, &definitions).await?;
-    Ok((layout, definitions, comments))
 }
 
 /// The target's columns after the policy has been applied.
@@ -578,8 +432,8 @@ fn fit_columns(
     layout: &[Column],
     errors: &mut Vec<Error>,
     notes: &mut Vec<String>,
-) -> Vec<Written> {
-    let mut columns = Vec::new();
+) -> (Vec<Written>, Vec<ColumnPath>) {
+    let (mut columns, mut held) = (Vec::new(), Vec::new());
     let (mut losses, mut narrow) = (Vec::new(), Vec::new());
     for (index, field) in target.schema.fields().iter().enumerate() {
         let Some(column) = layout
@@ -600,6 +454,9 @@ fn fit_columns(
                         type_names::render_type(field.data_type())
                     ));
                 }
+                let native = column.native.clone();
+                let text = is_textual(&column.kind);
+                held.push(ColumnPath::of(field, native, text, fit.loss.clone()));
                 if let Some(loss) = fit.loss {
                     if target.allow_loss.contains(field.name()) {
                         notes.push(format!("column `{}` loses {loss}, as allowed", field.name()));
@@ -648,7 +505,25 @@ fn fit_columns(
             .with_hint("rename columns in the pipeline"),
         );
     }
-    columns
+    (columns, held)
+}
+
+/// Columns whose bytes are relayed: they are what they were.
+fn relayed_as(target: &Target, columns: &[Written]) -> Vec<ColumnPath> {
+    let path = |written: &Written| {
+        let native = written.column.native.clone();
+        ColumnPath {
+            wire: "binary COPY".to_owned(),
+            fidelity: Fidelity::Exact,
+            ..ColumnPath::of(target.schema.field(written.lane.index), native, false, None)
+        }
+    };
+    columns.iter().map(path).collect()
+}
+
+/// Whether a column holds text and nothing else.
+fn is_textual(kind: &Kind) -> bool {
+    matches!(kind, Kind::Text | Kind::Bpchar | Kind::Json | Kind::Jsonb)
 }
 
 /// The errors for columns that would lose something, and for columns that do not hold every number that may arrive.

@@ -73,6 +73,7 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
             _ => Box::pin(publish_staged(load, session, staging, &mut receipt)).await?,
         }
     }
+    run_all(session, sql::number_target(&load.plan), &doing).await?;
     sequences::advance(&load.plan, &load.target, session, &mut receipt).await?;
     let probe = &load.link.env.probe;
     probe.reach(Effect::Publish, Moment::Before)?;

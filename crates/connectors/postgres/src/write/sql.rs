@@ -8,6 +8,7 @@ use synqx_sdk::{OrderBy, Target};
 
 use super::plan::WritePlan;
 use crate::catalog::Column;
+use crate::definition::Identity;
 use crate::fit::publish_cast;
 use crate::mapping::Kind;
 use crate::names::{RECORD_TABLE, TableName, literal, quote, quote_all};
@@ -45,7 +46,11 @@ pub(crate) fn create_staging(staging: &TableName, plan: &WritePlan, fresh: bool)
             staging.sql(),
             relation.table.sql()
         ),
-        (true, None) => format!("CREATE TABLE {} ({})", staging.sql(), plan.definitions.join(", ")),
+        (true, None) => format!(
+            "CREATE TABLE {} ({})",
+            staging.sql(),
+            plan.made.definitions.join(", ")
+        ),
         (false, _) => {
             let columns: Vec<String> = plan
                 .columns
@@ -68,7 +73,7 @@ pub(crate) fn create_target(plan: &WritePlan) -> Vec<String> {
     let mut statements = vec![format!(
         "CREATE TABLE {} ({})",
         plan.table.sql(),
-        plan.definitions.join(", ")
+        plan.made.definitions.join(", ")
     )];
     statements.extend(dress_target(plan));
     statements
@@ -77,14 +82,18 @@ pub(crate) fn create_target(plan: &WritePlan) -> Vec<String> {
 /// Key and comments of a new table.
 pub(crate) fn dress_target(plan: &WritePlan) -> Vec<String> {
     let mut statements = Vec::new();
-    if !plan.primary_key.is_empty() {
-        let key = quote_all(plan.primary_key.iter().map(String::as_str));
+    if !plan.made.primary_key.is_empty() {
+        let key = quote_all(plan.made.primary_key.iter().map(String::as_str));
         statements.push(format!(
             "ALTER TABLE {} ADD PRIMARY KEY ({key})",
             plan.table.sql()
         ));
     }
-    for (column, comment) in &plan.comments {
+    for key in &plan.made.unique {
+        let key = quote_all(key.iter().map(String::as_str));
+        statements.push(format!("ALTER TABLE {} ADD UNIQUE ({key})", plan.table.sql()));
+    }
+    for (column, comment) in &plan.made.comments {
         statements.push(format!(
             "COMMENT ON COLUMN {}.{} IS {}",
             plan.table.sql(),
@@ -95,6 +104,27 @@ pub(crate) fn dress_target(plan: &WritePlan) -> Vec<String> {
     statements
 }
 
+/// Has the server number the columns of a new table, from after its rows.
+pub(crate) fn number_target(plan: &WritePlan) -> Vec<String> {
+    let table = plan.table.sql();
+    let number = |(name, identity): &(String, Identity)| {
+        let column = quote(name);
+        let who = match identity {
+            Identity::Always => "ALWAYS",
+            Identity::ByDefault => "BY DEFAULT",
+        };
+        [
+            format!("ALTER TABLE {table} ALTER COLUMN {column} ADD GENERATED {who} AS IDENTITY"),
+            format!(
+                "SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence({}, {}), max({column})) FROM {table} HAVING max({column}) > 0",
+                literal(&table),
+                literal(name)
+            ),
+        ]
+    };
+    plan.made.numbered.iter().flat_map(number).collect()
+}
+
 /// Staged rows in the target's types.
 pub(super) fn staged(plan: &WritePlan, staging: &TableName) -> String {
     let columns: Vec<String> = plan
@@ -103,7 +133,7 @@ pub(super) fn staged(plan: &WritePlan, staging: &TableName) -> String {
         .map(|c| {
             let name = quote(&c.column.name);
             if c.staging.is_some() {
-                format!("{name}{} AS {name}", publish_cast(&c.column))
+                format!("{} AS {name}", publish_cast(&c.column, &name))
             } else {
                 name
             }
@@ -199,7 +229,8 @@ fn differs(column: &Column, left: &str, right: &str) -> String {
         | Kind::Other
         | Kind::Float4
         | Kind::Float8
-        | Kind::Interval => true,
+        | Kind::TimeTz(_)
+        | Kind::Interval(_) => true,
         Kind::Text | Kind::Bpchar => !column.deterministic,
         Kind::Array(..) => true,
         _ => false,

@@ -166,6 +166,7 @@ pub(crate) fn target(asset: &str, mode: WriteMode, schema: SchemaRef) -> Target 
         scd2: Default::default(),
         mirror: Default::default(),
         source_key: Vec::new(),
+        source_unique: Vec::new(),
         policy: SchemaPolicy::Strict,
         create: true,
         allow_loss: Vec::new(),

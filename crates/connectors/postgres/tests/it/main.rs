@@ -12,11 +12,13 @@
 
 mod conformance;
 mod database;
+mod definitions;
 mod deleting;
 mod facts;
 mod guarding;
 mod pool;
 mod reading;
+mod relations;
 mod round_trip;
 mod trouble;
 mod upserting;

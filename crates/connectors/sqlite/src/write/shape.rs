@@ -8,7 +8,7 @@ use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::annotation;
 use synqx_sdk::type_names::render_type;
-use synqx_sdk::{Action, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
+use synqx_sdk::{Action, ColumnPath, Delivery, FenceKind, Limits, Preparation, PublishPath, Target};
 
 use crate::catalog::{self, OURS, Table};
 use crate::client::{quote, quote_all};
@@ -692,6 +692,20 @@ impl Shape {
         vec![format!("CREATE TABLE main.{staging} ({})", parts.join(", "))]
     }
 
+    fn columns_held(&self) -> Vec<ColumnPath> {
+        let path = |slot: &Slot| {
+            let lossy = slot.loss && !matches!(fit(&slot.field, &slot.declared), Ok(Fit::Exact));
+            let loss = lossy.then(|| format!("what {} does not hold", slot.declared));
+            ColumnPath::of(
+                &slot.field,
+                slot.declared.clone(),
+                is_told(&slot.declared, &slot.field),
+                loss,
+            )
+        };
+        self.slots.iter().map(path).collect()
+    }
+
     /// What `prepare` answers.
     pub(crate) fn preparation(&self, fingerprint: String) -> Preparation {
         let mut actions = Vec::new();
@@ -773,10 +787,17 @@ impl Shape {
             raw: false,
             delivery: Delivery::ExactlyOnce,
             actions,
+            columns: self.columns_held(),
             notes,
             fingerprint,
         }
     }
+}
+
+/// Whether a column keeps values of another type as text.
+fn is_told(declared: &str, field: &Field) -> bool {
+    affinity(declared) == Affinity::Text
+        || mapping::declare(field).is_ok_and(|own| own == declared && own.ends_with("_TEXT"))
 }
 
 /// A declared type that may stand in a statement, with the same affinity.
