@@ -199,7 +199,7 @@ impl<'a> Attempt<'a> {
                     OpenLoad {
                         load,
                         lanes: prepared.preparation.lanes,
-                        relay: prepared.relay.as_ref(),
+                        relay: prepared.relay.as_ref().map(|(relay, _)| relay),
                     },
                 );
             }

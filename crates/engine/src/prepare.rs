@@ -32,8 +32,8 @@ pub(crate) struct PreparedLoad {
     pub(crate) position: Position,
     /// What was committed last when the range of an incremental read was made; `begin` must find the same.
     pub(crate) expected: Option<Option<Committed>>,
-    /// The scan whose rows are relayed undecoded, where they are.
-    pub(crate) relay: Option<Relay>,
+    /// The scan whose rows are relayed undecoded, and their form, where they are.
+    pub(crate) relay: Option<(Relay, RawForm)>,
 }
 
 /// The scan whose rows a fragment hands on untouched, and the raw form the source has for it. Errors: those of planning
@@ -101,7 +101,6 @@ impl Prepared {
         for load in &mut loads {
             load.position = position(&graph, load.rejects_of.as_deref().unwrap_or_default(), &opened);
         }
-        let mut raw = Vec::new();
         for fragment in &plan.fragments {
             let Output::Load(node) = &fragment.output else {
                 continue;
@@ -117,8 +116,7 @@ impl Prepared {
             match prepared(connection, node, load, target, run.is_none()).await {
                 Ok(mut load) => {
                     if let Some((relay, form)) = offer.filter(|_| load.preparation.raw) {
-                        load.relay = Some(relay.for_lanes(load.preparation.lanes).await?);
-                        raw.push((node.clone(), form));
+                        load.relay = Some((relay.for_lanes(load.preparation.lanes).await?, form));
                     }
                     load.position = match &options.slice {
                         None => position(&graph, node, &opened),
@@ -133,10 +131,9 @@ impl Prepared {
                 Err(error) => errors.push(error.at_node(node)),
             }
         }
-        for (node, form) in raw {
-            let load = loads.iter().find(|load| load.node == node);
-            if let Some(relay) = load.and_then(|load| load.relay.as_ref()) {
-                plan.relayed(&node, relay, &form);
+        for load in &loads {
+            if let Some((relay, form)) = &load.relay {
+                plan.relayed(&load.node, relay, form);
             }
         }
         match Error::all(errors) {
