@@ -70,7 +70,7 @@ async fn postgresql(modes: &[&'static str]) {
         let database = ThrowAwayDatabase::on(Server::Postgres15)
             .await
             .expect("cargo x up");
-        let scenario = Postgres(*mode, database);
+        let scenario = Postgres(mode, database);
         matrix(&scenario).await;
         scenario.1.discard().await.expect("dropped");
     }
