@@ -566,6 +566,10 @@ impl Scenario for NewFiles {
         yaml
     }
 
+    fn shows_harm(&self) -> bool {
+        false
+    }
+
     async fn rows(&self, dir: &Path) -> Vec<String> {
         write(dir, "in/a.csv", "k,v\n100002,late\n");
         restart(dir).await;
