@@ -31,8 +31,8 @@ const TRAILER: [u8; 2] = [0xff, 0xff];
 /// Whether a column's bytes mean the same in every database.
 pub(crate) fn is_portable(column: &Column) -> bool {
     let native = column.native.trim_end_matches("[]");
-    // The server has no binary form of an aclitem, and refuses its own of an empty tsquery.
-    let one_way = matches!(native, "aclitem" | "tsquery");
+    // The server has no binary form of an aclitem, and takes none back of an empty tsquery or vector.
+    let one_way = matches!(native, "aclitem" | "tsquery" | "int2vector" | "oidvector");
     let built_in = !native.contains('.') && !native.starts_with("reg") && !one_way;
     column.plain && (built_in || matches!(column.kind, Kind::Enum | Kind::Text))
 }

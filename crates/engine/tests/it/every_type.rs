@@ -505,15 +505,16 @@ async fn every_built_in_type_is_relayed_as_it_is() {
     let mut relayed = Vec::new();
     for (native, values) in USUAL.iter().chain(SPECIAL) {
         let own = native.contains("public.") || native.starts_with("reg");
-        let own = own || ["aclitem", "tsquery"].contains(native);
+        let own = own || ["aclitem", "tsquery", "int2vector", "oidvector"].contains(native);
         if !own {
             relayed.push((*native, *values));
         }
     }
     move_about(&relayed, "", &[(0, 0), (0, 1), (1, 1)], true).await;
     move_about(&[("aclitem", &["'postgres=r/postgres'"])], "", &[(0, 1)], false).await;
-    // The server does not take back the binary form of an empty query.
+    // The server does not take back the binary forms of an empty query or vector.
     move_about(&[("tsquery", &["'a & !b'", "''"])], "", &[(0, 0)], false).await;
+    move_about(&[("int2vector", &["'1 2'", "''"])], "", &[(0, 0)], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
