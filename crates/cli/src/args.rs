@@ -120,12 +120,9 @@ pub(crate) struct Resources {
     pub(crate) state: Option<std::path::PathBuf>,
 }
 
-/// What a run shows and how often it tries.
+/// What is done about what earlier runs left.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Manner {
-    /// Attempts after the first, for faults that may pass
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) retries: u32,
+pub(crate) struct Earlier {
     /// Leave the rows of an interrupted run as they are and start anew, instead of finishing it
     #[arg(long)]
     pub(crate) abandon: bool,
@@ -135,6 +132,22 @@ pub(crate) struct Manner {
     /// Take the stored position although it belongs to another source, or to earlier full reads
     #[arg(long)]
     pub(crate) adopt: bool,
+}
+
+impl Earlier {
+    pub(crate) fn apply(&self, options: &mut synqx_engine::RunOptions) {
+        options.abandon = self.abandon;
+        options.reset = self.reset;
+        options.adopt = self.adopt;
+    }
+}
+
+/// What a run shows and how often it tries.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Manner {
+    /// Attempts after the first, for faults that may pass
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) retries: u32,
     /// Print events as JSON, one per line, on standard output, and nothing else there
     #[arg(long)]
     pub(crate) json: bool,
@@ -159,6 +172,8 @@ pub(crate) struct RunArgs {
     pub(crate) file: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) earlier: Earlier,
     #[command(flatten)]
     pub(crate) manner: Manner,
 }
@@ -192,15 +207,8 @@ pub(crate) struct BackfillArgs {
     /// Also load with `write: append`, which has rows twice that were loaded before
     #[arg(long)]
     pub(crate) allow_append: bool,
-    /// Attempts after the first, for faults that may pass
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) retries: u32,
-    /// Print events as JSON, one per line, on standard output, and nothing else there
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print errors only
-    #[arg(long, short, conflicts_with = "json")]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) manner: Manner,
     #[command(flatten)]
     pub(crate) resources: Resources,
 }
@@ -294,6 +302,8 @@ pub(crate) struct CopyArgs {
     pub(crate) order_by: Vec<String>,
     #[command(flatten)]
     pub(crate) resources: Resources,
+    #[command(flatten)]
+    pub(crate) earlier: Earlier,
     #[command(flatten)]
     pub(crate) manner: Manner,
 }
@@ -447,15 +457,8 @@ pub(crate) struct ReplayArgs {
     /// Memory for rows on their way, such as 96MiB or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     pub(crate) memory: String,
-    /// Attempts after the first, for faults that may pass
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) retries: u32,
-    /// Print events as JSON, one per line, on standard output, and nothing else there
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print errors only
-    #[arg(long, short, conflicts_with = "json")]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) manner: Manner,
 }
 
 /// List the connectors, or show one

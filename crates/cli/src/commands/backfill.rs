@@ -7,7 +7,7 @@ use synqx_engine::BackfillRequest;
 use synqx_model::Result;
 
 use super::flow::show;
-use crate::args::{BackfillArgs, Manner};
+use crate::args::BackfillArgs;
 use crate::document;
 use crate::session::{self, Session};
 
@@ -24,16 +24,8 @@ pub(crate) async fn backfill(args: &BackfillArgs, session: &Session) -> Result<u
         allow_append: args.allow_append,
     };
     let mut work = Box::pin(engine.backfill(&document.spec, &request, &options)).await?;
-    let manner = Manner {
-        retries: args.retries,
-        abandon: false,
-        reset: false,
-        adopt: false,
-        json: args.json,
-        quiet: args.quiet,
-    };
     let say = |text: &str| {
-        if !args.json && !args.quiet {
+        if !args.manner.json && !args.manner.quiet {
             session.terminal.err(text);
         }
     };
@@ -55,7 +47,7 @@ pub(crate) async fn backfill(args: &BackfillArgs, session: &Session) -> Result<u
             work.bounds[work.done + 1],
         ));
         let runs = async |options: &_| work.next(&engine, options).await;
-        Box::pin(show(session, &document.spec, options.clone(), &manner, runs)).await?;
+        Box::pin(show(session, &document.spec, options.clone(), &args.manner, runs)).await?;
     }
     say(&format!(
         "filled back: `{}` from {} to below {}; the stored position is as it was\n",

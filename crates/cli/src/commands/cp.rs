@@ -35,7 +35,7 @@ pub(crate) async fn cp(args: &CopyArgs, session: &Session) -> Result<u8> {
         }
     };
     let here = session::absolute(Path::new("."));
-    let options = session::options(&here, &args.resources)?;
+    let mut options = session::options(&here, &args.resources)?;
     let secrets: BTreeMap<String, String> = source
         .secrets
         .clone()
@@ -64,6 +64,7 @@ pub(crate) async fn cp(args: &CopyArgs, session: &Session) -> Result<u8> {
     if let Some(Operator::Load(load)) = spec.nodes.last_mut().map(|node| &mut node.operator) {
         load.write = mode;
     }
+    args.earlier.apply(&mut options);
     Box::pin(flow(session, &engine, &spec, options, &args.manner)).await
 }
 

@@ -36,9 +36,6 @@ pub(crate) async fn show(
     let display = Display::new(&session.terminal, spec, manner);
     options.events = Arc::new(display.clone());
     options.retries = manner.retries;
-    options.abandon = manner.abandon;
-    options.reset = manner.reset;
-    options.adopt = manner.adopt;
     let watch = stop::watch(options.cancel.clone(), {
         let display = display.clone();
         move |text| display.notice(text)

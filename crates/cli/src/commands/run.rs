@@ -14,6 +14,7 @@ pub(crate) async fn run(args: &RunArgs, session: &Session) -> Result<u8> {
     let options_of = |base| session::options(base, &args.resources);
     let document = document::load(args.file.as_deref())?;
     let engine = session.engine(&session::absolute(&document.base_dir))?;
-    let options = options_of(&document.base_dir)?;
+    let mut options = options_of(&document.base_dir)?;
+    args.earlier.apply(&mut options);
     Box::pin(flow(session, &engine, &document.spec, options, &args.manner)).await
 }
