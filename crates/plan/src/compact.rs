@@ -5,128 +5,55 @@
 //! would spill is refused instead; what a merge puts out refers to the buffers of all its inputs. This operator stands
 //! below every sort and every merge of sorted streams and copies such batches into small ones.
 
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-    ReplaceChildrenOptions, Statistics, StatisticsArgs,
-};
 use futures::{StreamExt, TryStreamExt};
 use synqx_sdk::lane::visible_bytes;
 
 use crate::memory::BudgetPool;
+use crate::pass::below;
 
 /// No batch is cut smaller than this.
 const LEAST: usize = 32 << 10;
 
 /// Puts the operator below every sort that keeps all its rows, and between sorts and what merges them.
 pub(crate) fn below_sorts(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| {
-        let sorts = node
-            .downcast_ref::<SortExec>()
-            .is_some_and(|sort| sort.fetch().is_none());
+    let sorts_or_merges = |node: &dyn ExecutionPlan| {
+        let sort = node.downcast_ref::<SortExec>();
         let merges = node.is::<SortPreservingMergeExec>() || node.is::<SortMergeJoinExec>();
-        if !sorts && !merges {
-            return Ok(Transformed::no(node));
-        }
-        let compact = |input: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
-            Arc::new(CompactExec {
-                input: Arc::clone(input),
-            })
-        };
-        let inputs = node.children().into_iter().map(compact).collect();
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        node.replace_children(inputs, options).map(Transformed::yes)
-    })
-    .data()
+        merges || sort.is_some_and(|sort| sort.fetch().is_none())
+    };
+    below(plan, sorts_or_merges, ("CompactExec", compacted))
 }
 
-#[derive(Debug)]
-struct CompactExec {
-    input: Arc<dyn ExecutionPlan>,
-}
-
-impl DisplayAs for CompactExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CompactExec")
-    }
-}
-
-impl ExecutionPlan for CompactExec {
-    fn name(&self) -> &str {
-        "CompactExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        Ok(Arc::new(CompactExec { input }))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = context.session_config().batch_size();
-        let input = self.input.execute(partition, Arc::clone(&context))?;
-        let schema = input.schema();
-        let pieces = input
-            .map_ok(move |batch| {
-                let pool = context.memory_pool().downcast_ref::<BudgetPool>();
-                let bytes = pool.map_or(usize::MAX, BudgetPool::batch_share).max(LEAST);
-                futures::stream::iter(pieces(&batch, rows, bytes))
-            })
-            .try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, pieces.boxed())))
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        Ok(Arc::clone(&inputs[0]))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
+fn compacted(
+    input: SendableRecordBatchStream,
+    _: usize,
+    context: &Arc<TaskContext>,
+) -> SendableRecordBatchStream {
+    let context = Arc::clone(context);
+    let rows = context.session_config().batch_size();
+    let schema = input.schema();
+    let cut = input
+        .map_ok(move |batch| {
+            let pool = context.memory_pool().downcast_ref::<BudgetPool>();
+            let bytes = pool.map_or(usize::MAX, BudgetPool::batch_share).max(LEAST);
+            futures::stream::iter(pieces(&batch, rows, bytes))
+        })
+        .try_flatten();
+    Box::pin(RecordBatchStreamAdapter::new(schema, cut.boxed()))
 }
 
 /// The batch in pieces of at most `rows` rows and about `bytes` bytes, each with buffers of its own; the batch itself

@@ -170,8 +170,8 @@ impl PlanGraph {
                 step.placement = Placement::Raw;
             }
         }
-        if let (Some(node), Ok(mut reports)) = (nodes.first(), self.reports.lock())
-            && let Some(report) = reports.iter_mut().find(|report| report.node == *node)
+        if let Ok(mut reports) = self.reports.lock()
+            && let Some(report) = reports.iter_mut().find(|report| report.node == relay.extract())
         {
             report.relayed(relay, form);
         }

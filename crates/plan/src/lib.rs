@@ -25,6 +25,7 @@ mod lower;
 mod mask;
 mod memory;
 mod meter;
+mod pass;
 mod predicate;
 mod relay;
 mod session;

@@ -22,6 +22,7 @@ use crate::step::{Step, StepExec};
 
 /// A scan whose rows a fragment hands on as they are.
 pub struct Relay {
+    extract: String,
     open: OpenSource,
     scan: Scan,
     plan: ReadPlan,
@@ -46,6 +47,11 @@ impl Relay {
         source.ok_or_else(|| Error::bug("a source that does not read"))
     }
 
+    /// The extract.
+    pub fn extract(&self) -> &str {
+        &self.extract
+    }
+
     /// The nodes whose rows pass, the extract first.
     pub fn nodes(&self) -> Vec<&str> {
         self.steps.iter().map(|(node, _)| node.as_str()).collect()
@@ -56,8 +62,12 @@ impl Relay {
         self.steps.iter().map(|(_, meter)| meter)
     }
 
-    /// Plans the read for a number of lanes; one lane reads one part. Errors: `E02xx`.
+    /// Plans the read anew where it is not one for so many lanes; one lane reads one part. Errors: `E02xx`.
     pub async fn for_lanes(mut self, lanes: usize) -> Result<Self> {
+        let whole = self.plan.schema.fields().len() == self.scan.columns.len();
+        if whole && (lanes > 1 || self.plan.partitions.len() <= 1) {
+            return Ok(self);
+        }
         if lanes <= 1 {
             self.scan.partition = PartitionBy::None;
         }
@@ -99,6 +109,7 @@ impl Fragment {
         scan.columns = wanted;
         steps.reverse();
         Ok(Some(Relay {
+            extract: source.node().to_owned(),
             open: source.open().clone(),
             plan: source.plan().clone(),
             scan,

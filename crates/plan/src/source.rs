@@ -158,6 +158,10 @@ pub(crate) struct SourceExec {
 }
 
 impl SourceExec {
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
     pub(crate) fn scan(&self) -> &Scan {
         &self.scan
     }
