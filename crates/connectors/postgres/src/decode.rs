@@ -21,6 +21,10 @@ use crate::mapping::Kind;
 use crate::numeric::{Trouble, Wire};
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// Signature, flags and length of the extension.
+const HEADER: usize = 19;
+/// The number of fields of the row that is none: the end.
+pub(crate) const TRAILER: i16 = -1;
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
@@ -36,6 +40,27 @@ pub(crate) enum Refusal {
 }
 
 type Taken = Result<(), Refusal>;
+
+/// How long the header of a copy is; none when its bytes are not all there yet. Errors: `E0210`.
+pub(crate) fn header(bytes: &[u8], place: &str) -> Result<Option<usize>> {
+    let Some(head) = bytes.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let extension = u32::from_be_bytes([head[15], head[16], head[17], head[18]]) as usize;
+    if !head.starts_with(SIGNATURE) || extension > 1 << 16 {
+        return Err(malformed(place));
+    }
+    Ok(Some(HEADER + extension).filter(|length| *length <= bytes.len()))
+}
+
+/// The bytes of a copy are not what the server's documentation says.
+pub(crate) fn malformed(place: &str) -> Error {
+    Error::new(
+        Code::E0210,
+        format!("the copy of {place} is not in PostgreSQL's binary format"),
+    )
+    .with_hint("check for a proxy between SynqX and the server that changes what it relays")
+}
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Refusal> {
     bytes.try_into().map_err(|_| Refusal::Malformed)
@@ -419,15 +444,10 @@ impl Decoder {
     fn rows_in(&mut self, bytes: &[u8]) -> Result<usize> {
         let mut at = 0;
         if !self.begun {
-            let Some(head) = bytes.get(..19) else { return Ok(0) };
-            let extension = u32::from_be_bytes([head[15], head[16], head[17], head[18]]) as usize;
-            if &head[..11] != SIGNATURE || extension > 1 << 16 {
-                return Err(self.malformed());
-            }
-            if bytes.len() < 19 + extension {
+            let Some(length) = header(bytes, &self.place)? else {
                 return Ok(0);
-            }
-            at = 19 + extension;
+            };
+            at = length;
             self.begun = true;
         }
         while at < bytes.len() {
@@ -448,7 +468,7 @@ impl Decoder {
             return Ok(None);
         };
         let count = i16::from_be_bytes(*count);
-        if count == -1 {
+        if count == TRAILER {
             self.ended = true;
             return Ok(Some(2));
         }
@@ -507,11 +527,7 @@ impl Decoder {
     }
 
     fn malformed(&self) -> Error {
-        Error::new(
-            Code::E0210,
-            format!("the copy of {} is not in PostgreSQL's binary format", self.place),
-        )
-        .with_hint("check for a proxy between SynqX and the server that changes what it relays")
+        malformed(&self.place)
     }
 }
 

@@ -13,6 +13,7 @@ use synqx_model::{Error, Result};
 use synqx_sdk::{RawChunk, RawForm, RawReader, RawStream, Target};
 
 use crate::catalog::Column;
+use crate::decode::{TRAILER, header, malformed};
 use crate::encode::Lane;
 use crate::fit::Wire;
 use crate::mapping::Kind;
@@ -24,9 +25,6 @@ pub(crate) const FORMAT: &str = "postgresql binary copy";
 /// Bytes of rows handed on at once, with room for the row that fills them.
 const CHUNK: usize = 56 << 10;
 const ROOM: usize = 64 << 10;
-/// Signature, flags and length of the extension.
-const HEADER: usize = 19;
-const TRAILER: [u8; 2] = [0xff, 0xff];
 
 /// Whether a column's bytes mean the same in every database.
 pub(crate) fn is_portable(column: &Column) -> bool {
@@ -87,10 +85,11 @@ impl RawReader for CopyReader {
             return Err(Error::bug("there is no such partition"));
         }
         let opened = CopyFlow::open(Arc::clone(&self.0), partition);
-        let chunks = |copy: CopyFlow| {
+        let place = self.0.place().to_owned();
+        let chunks = move |copy: CopyFlow| {
             let flow = RawFlow {
                 copy,
-                rows: Rows::default(),
+                rows: Rows::of(place.clone()),
             };
             futures::stream::try_unfold(flow, |mut flow| async move {
                 Ok(flow.next().await?.map(|chunk| (chunk, flow)))
@@ -120,30 +119,37 @@ impl RawFlow {
 }
 
 /// Collects rows from the messages of a copy: the server sends one row a message.
-#[derive(Default)]
 struct Rows {
     bytes: BytesMut,
     count: u64,
     begun: bool,
     ended: bool,
+    /// What messages call the source.
+    place: String,
 }
 
 impl Rows {
+    fn of(place: String) -> Self {
+        Rows {
+            bytes: BytesMut::new(),
+            count: 0,
+            begun: false,
+            ended: false,
+            place,
+        }
+    }
+
+    /// Errors: `E0210`.
     fn take(&mut self, mut message: Bytes) -> Result<()> {
         if self.ended {
-            return Err(Error::bug("rows follow the end of a copy"));
+            return Err(malformed(&self.place));
         }
         if !self.begun {
-            let extension = message.get(HEADER - 4..HEADER);
-            let extension = extension.and_then(|bytes| bytes.try_into().ok());
-            let extension = extension.map(|bytes| u32::from_be_bytes(bytes) as usize);
-            match extension {
-                Some(0) if message.starts_with(b"PGCOPY\n\xff\r\n\0") => message.advance(HEADER),
-                _ => return Err(Error::bug("a copy begins with a header that is not known")),
-            }
+            let length = header(&message, &self.place)?;
+            message.advance(length.ok_or_else(|| malformed(&self.place))?);
             self.begun = true;
         }
-        if message[..] == TRAILER {
+        if message[..] == TRAILER.to_be_bytes() {
             self.ended = true;
         } else if !message.is_empty() {
             self.bytes.extend_from_slice(&message);
@@ -162,7 +168,7 @@ impl Rows {
 
     fn end(&mut self) -> Result<Option<RawChunk>> {
         if !self.ended {
-            return Err(Error::bug("a copy ended without its trailer"));
+            return Err(malformed(&self.place));
         }
         Ok((self.count > 0).then(|| self.chunk()))
     }
@@ -170,7 +176,13 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use synqx_model::Code;
+
     use super::*;
+
+    fn nothing() -> Rows {
+        Rows::of("table `t`".to_owned())
+    }
 
     fn first(row: &[u8]) -> Bytes {
         let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
@@ -180,29 +192,29 @@ mod tests {
 
     #[test]
     fn header_and_trailer_are_no_rows() {
-        let mut rows = Rows::default();
+        let mut rows = nothing();
         rows.take(first(&[0, 1, 0, 0, 0, 1, 7])).expect("a first row");
         rows.take(Bytes::from_static(&[0, 1, 0xff, 0xff, 0xff, 0xff]))
             .expect("a row");
-        rows.take(Bytes::from_static(&TRAILER)).expect("the end");
+        rows.take(Bytes::from_static(&[0xff, 0xff])).expect("the end");
         let chunk = rows.end().expect("is whole").expect("has rows");
         assert_eq!(chunk.rows, 2);
         assert_eq!(
             chunk.bytes[..],
             [0, 1, 0, 0, 0, 1, 7, 0, 1, 0xff, 0xff, 0xff, 0xff]
         );
-        let mut none = Rows::default();
-        none.take(first(&TRAILER)).expect("an empty copy");
+        let mut none = nothing();
+        none.take(first(&[0xff, 0xff])).expect("an empty copy");
         assert!(none.end().expect("is whole").is_none());
     }
 
     #[test]
     fn a_copy_that_breaks_off_is_not_the_end() {
-        let mut rows = Rows::default();
+        let mut rows = nothing();
         rows.take(first(&[0, 0])).expect("a row");
-        assert!(rows.end().is_err());
+        assert_eq!(rows.end().expect_err("breaks off").code(), Code::E0210);
         assert!(
-            Rows::default()
+            nothing()
                 .take(Bytes::from_static(b"something else entirely"))
                 .is_err()
         );

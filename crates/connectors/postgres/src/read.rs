@@ -349,6 +349,11 @@ struct Holder {
 }
 
 impl Shared {
+    /// What messages call the source.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// How many parts there are.
     pub(crate) fn parts(&self) -> usize {
         self.statements.len()

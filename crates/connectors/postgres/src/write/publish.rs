@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Position, Result};
-use synqx_sdk::{Effect, Moment, PublishPath, Receipt, Target};
+use synqx_sdk::{Effect, Moment, Probe, PublishPath, Receipt, Target};
 use tokio_postgres::types::Type;
 
 use super::load::TableLoad;
@@ -75,19 +75,23 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
     }
     run_all(session, sql::number_target(&load.plan), &doing).await?;
     sequences::advance(&load.plan, &load.target, session, &mut receipt).await?;
-    let probe = &load.link.env.probe;
+    make_visible(session, load.link.env.probe.as_ref(), &doing).await?;
+    Ok(receipt)
+}
+
+/// Ends the transaction that publishes. Errors: `E0317` when the answer was lost, else what the server says.
+pub(super) async fn make_visible(session: &Session, probe: &dyn Probe, doing: &str) -> Result<()> {
     probe.reach(Effect::Publish, Moment::Before)?;
     if let Err(error) = session.run_raw("COMMIT").await {
         return Err(if answer_lost(&error) {
-            with_text(lost_answer(&doing), error.to_string())
+            with_text(lost_answer(doing), error.to_string())
         } else {
-            session.classify(&doing, &error)
+            session.classify(doing, &error)
         });
     }
     probe
         .reach(Effect::Publish, Moment::After)
-        .map_err(|e| with_text(lost_answer(&doing), e.to_string()))?;
-    Ok(receipt)
+        .map_err(|e| with_text(lost_answer(doing), e.to_string()))
 }
 
 /// Records the position under the fence. Errors: `E0501`.

@@ -12,7 +12,6 @@ use tokio_postgres::types::Type;
 use super::{load, publish, sql, ties};
 use crate::catalog::{self, Relation};
 use crate::client::{Link, Scope, Session};
-use crate::errors::{answer_lost, lost_answer, with_text};
 use crate::names::{TableName, quote_all, suffixed};
 
 /// The name a replaced table is kept under.
@@ -47,15 +46,7 @@ pub(super) async fn rollback(link: &Arc<Link>, target: &Target) -> Result<Receip
             return Err(error);
         }
     };
-    probe.reach(Effect::Publish, Moment::Before)?;
-    if let Err(error) = session.run_raw("COMMIT").await {
-        return Err(if answer_lost(&error) {
-            with_text(lost_answer(&doing), error.to_string())
-        } else {
-            session.classify(&doing, &error)
-        });
-    }
-    probe.reach(Effect::Publish, Moment::After)?;
+    publish::make_visible(&session, probe.as_ref(), &doing).await?;
     Ok(receipt)
 }
 
