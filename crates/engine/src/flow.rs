@@ -166,15 +166,10 @@ impl Flow<'_> {
         }
         join(tasks).await.map(|_| ())
     }
-}
 
-impl Flow<'_> {
     /// Hands the rows of a scan on as they are; the lanes share its parts.
     async fn relay(&self, fragment: &Fragment, relay: &Relay, open: &mut OpenLoad<'_>) -> Result<()> {
-        let extract = relay
-            .nodes()
-            .first()
-            .map_or_else(String::new, |node| (*node).to_owned());
+        let extract = relay.extract().to_owned();
         let reader = relay.open().await.map_err(|error| error.at_node(&extract))?;
         let reader: Arc<dyn RawReader> = Arc::from(reader);
         let parts = Arc::new(AtomicUsize::new(0));
@@ -227,12 +222,8 @@ impl RawLane {
                 self.meters().for_each(|meter| meter.emit(rows, bytes));
             }
         }
-        drop(self.reader);
         let written = writer.finish().await?;
-        self.steps
-            .iter()
-            .chain([&self.load])
-            .for_each(|meter| meter.finish());
+        self.meters().for_each(|meter| meter.finish());
         accounted(handed, written.rows)
     }
 

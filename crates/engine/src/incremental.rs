@@ -448,10 +448,10 @@ pub(crate) fn position(graph: &Graph, node: &str, opened: &BTreeMap<String, Open
                 value: cursor::render(range.to.as_ref()?),
             })
         });
-        let files = new_files::range(&source.dataset).map(|range| Cursor {
+        let files = source.dataset.files.as_ref().map(|range| Cursor {
             column: new_files::COLUMN.to_owned(),
             data_type: new_files::TYPE.to_owned(),
-            value: range.to,
+            value: range.to.clone(),
         });
         let read = SourcePosition {
             source: source.table.identity.clone(),

@@ -6,7 +6,7 @@
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Result, RunId};
 use synqx_plan::OpenSource;
-use synqx_sdk::{Dataset, FILES, FileRange};
+use synqx_sdk::FileRange;
 
 use crate::RunOptions;
 use crate::incremental::{Interval, One, Stored};
@@ -15,12 +15,6 @@ use crate::incremental::{Interval, One, Stored};
 pub(crate) const COLUMN: &str = "(files)";
 /// The type of its value.
 pub(crate) const TYPE: &str = "files";
-
-/// The files a run reads of a source, when it reads new files only.
-pub(crate) fn range(dataset: &Dataset) -> Option<FileRange> {
-    let range = dataset.options.get(FILES)?;
-    serde_json::from_value(range.clone()).ok()
-}
 
 impl One<'_> {
     /// Narrows a source to its new files. Errors: `E0103`, `E0501`, `E0502`, `E02xx`.
@@ -49,15 +43,10 @@ impl One<'_> {
             }
             _ => self.list_files(source, options, stored).await?,
         };
-        if let Some(to) = &interval.to {
-            let range = FileRange {
-                from: interval.from.clone(),
-                to: to.clone(),
-            };
-            let value = serde_json::to_value(range)
-                .map_err(|cause| Error::bug("a list of files does not serialise").with_cause(&cause))?;
-            source.dataset.options.insert(FILES.to_owned(), value);
-        }
+        source.dataset.files = interval.to.clone().map(|to| FileRange {
+            from: interval.from.clone(),
+            to,
+        });
         Ok(interval)
     }
 

@@ -132,12 +132,6 @@ pub(crate) async fn describe(
         )
         .with_hint("add `sync: incremental`, or leave them out"));
     }
-    if extract.options.contains_key(synqx_sdk::FILES) {
-        return Err(
-            Error::new(Code::E0102, format!("unknown option `{}`", synqx_sdk::FILES))
-                .with_hint("leave it out: SynqX keeps it itself"),
-        );
-    }
     if connection.source().is_none() {
         return Err(
             Error::new(Code::E0115, format!("connection `{name}` cannot be read"))
@@ -162,6 +156,7 @@ pub(crate) async fn describe(
             asset: asset.clone(),
             query: query.clone(),
             options: extract.options.clone(),
+            files: None,
         },
     };
     let table = connection.describe(&dataset).await?;

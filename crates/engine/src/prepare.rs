@@ -36,16 +36,6 @@ pub(crate) struct PreparedLoad {
     pub(crate) relay: Option<(Relay, RawForm)>,
 }
 
-/// The scan whose rows a fragment hands on untouched, and the raw form the source has for it. Errors: those of planning
-/// a read.
-async fn raw_offer(fragment: &Fragment) -> Result<Option<(Relay, RawForm)>> {
-    let Some(relay) = fragment.relay().await? else {
-        return Ok(None);
-    };
-    let form = relay.source()?.raw_form(relay.scan()).await?;
-    Ok(form.map(|form| (relay, form)))
-}
-
 /// Everything an attempt needs before it begins.
 pub(crate) struct Prepared {
     pub(crate) plan: PlanGraph,
@@ -111,13 +101,9 @@ impl Prepared {
             let mut target = target(spec, node, load, run.unwrap_or_else(RunId::fresh));
             target.schema = Arc::clone(&fragment.schema);
             (target.source_key, target.source_unique) = source_keys(spec, &graph, node, &opened, &target);
-            let offer = raw_offer(fragment).await?;
-            target.raw = offer.as_ref().map(|(_, form)| form.clone());
-            match prepared(connection, node, load, target, run.is_none()).await {
+            let relayed = relayed(fragment, connection, node, load, target, run.is_none());
+            match relayed.await {
                 Ok(mut load) => {
-                    if let Some((relay, form)) = offer.filter(|_| load.preparation.raw) {
-                        load.relay = Some((relay.for_lanes(load.preparation.lanes).await?, form));
-                    }
                     load.position = match &options.slice {
                         None => position(&graph, node, &opened),
                         Some(_) => stored.position(node),
@@ -151,7 +137,7 @@ impl Prepared {
 }
 
 fn is_incremental(source: &OpenSource) -> bool {
-    source.range.is_some() || crate::new_files::range(&source.dataset).is_some()
+    source.range.is_some() || source.dataset.files.is_some()
 }
 
 /// What a load leaves where its own extract looks would be read by the next run, and doubled. Errors: `E0103`.
@@ -304,6 +290,32 @@ async fn read_first(
         }
     }
     Ok(first)
+}
+
+/// A load of a fragment, prepared: its rows are relayed where the fragment hands on a scan and both sides agree on a form.
+/// Errors: those of planning a read and of `prepare`.
+async fn relayed(
+    fragment: &Fragment,
+    connection: &Arc<dyn Connection>,
+    node: &str,
+    load: &LoadSpec,
+    mut target: Target,
+    dry: bool,
+) -> Result<PreparedLoad> {
+    let relay = fragment.relay().await?;
+    let form = match &relay {
+        Some(relay) => {
+            let form = relay.source()?.raw_form(relay.scan()).await;
+            form.map_err(|error| error.at_node(relay.extract()))?
+        }
+        None => None,
+    };
+    target.raw.clone_from(&form);
+    let mut prepared = prepared(connection, node, load, target, dry).await?;
+    if let (Some(relay), Some(form), true) = (relay, form, prepared.preparation.raw) {
+        prepared.relay = Some((relay.for_lanes(prepared.preparation.lanes).await?, form));
+    }
+    Ok(prepared)
 }
 
 async fn prepared(

@@ -38,7 +38,7 @@ pub use predicate::{Acceptance, Comparison, Literal, Predicate};
 pub use probe::{Effect, Moment, Probe};
 pub use raw::{RawChunk, RawForm, RawReader, RawStream};
 pub use read::{
-    BatchStream, Dataset, FILES, FileRange, HighWater, NewFiles, Partition, ReadPlan, Reader, Scan, Source,
+    BatchStream, Dataset, FileRange, HighWater, NewFiles, Partition, ReadPlan, Reader, Scan, Source,
 };
 pub use registry::Registry;
 pub use resolve::Resolve;

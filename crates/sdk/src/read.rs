@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::Stream;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use synqx_model::spec::PartitionBy;
 use synqx_model::{Error, Result};
@@ -31,6 +31,8 @@ pub struct Dataset {
     pub query: Option<String>,
     /// The connector's options for this asset.
     pub options: Map<String, Value>,
+    /// The files of an incremental read without a cursor column; all of them when none. The engine says, no document.
+    pub files: Option<FileRange>,
 }
 
 impl Dataset {
@@ -100,11 +102,8 @@ pub struct HighWater {
     pub notes: Vec<String>,
 }
 
-/// The option of a dataset that holds its [`FileRange`]: the engine sets it, no document may.
-pub const FILES: &str = "synqx.files";
-
 /// The files that an incremental read without a cursor column takes. Marks are made by [`Source::new_files`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRange {
     /// The files that were read before; none were when there is none.
     pub from: Option<String>,

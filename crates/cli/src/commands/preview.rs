@@ -95,6 +95,7 @@ fn find(args: &PreviewArgs, session: &Session) -> Result<(Opened, String, Datase
                 asset: extract.asset.clone(),
                 query: extract.query.clone(),
                 options: extract.options.clone(),
+                files: None,
             };
             let connection = extract.from.clone().ok_or_else(|| {
                 Error::new(Code::E0109, format!("`{name}` names no connection"))

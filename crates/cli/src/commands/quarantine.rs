@@ -18,7 +18,7 @@ use synqx_sdk::{Connection, Dataset, Role, Scan, type_names};
 
 use super::flow::flow;
 use super::preview::rows;
-use crate::args::{Manner, QuarantineArgs, Quarantined, ReplayArgs, Which};
+use crate::args::{QuarantineArgs, Quarantined, ReplayArgs, Which};
 use crate::document::{self, Document};
 use crate::locate::{self, Place, Wanted};
 use crate::render::number::{count, plural};
@@ -219,6 +219,7 @@ async fn opened(
         asset: Some(place.asset.clone()),
         query: None,
         options,
+        files: None,
     };
     Ok((place, connection, dataset))
 }
@@ -244,7 +245,7 @@ async fn replay_all(args: &ReplayArgs, session: &Session) -> Result<u8> {
         replay_one(&chosen, file, entry, &mut ledger, args, session).await?;
         replayed += 1;
     }
-    if replayed == 0 && !args.quiet {
+    if replayed == 0 && !args.manner.quiet {
         session.terminal.err("nothing is left to replay\n");
     }
     Ok(0)
@@ -495,15 +496,7 @@ async fn replay_one(
         pipeline: chosen.key().to_owned(),
         origin: format!("{}/{}", entry.from, entry.node),
     });
-    let manner = Manner {
-        retries: args.retries,
-        abandon: false,
-        reset: false,
-        adopt: false,
-        json: args.json,
-        quiet: args.quiet,
-    };
-    match Box::pin(flow(session, &engine, &spec, options, &manner)).await {
+    match Box::pin(flow(session, &engine, &spec, options, &args.manner)).await {
         Ok(_) => {
             entry.done = true;
             ledger.note(&entry)

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use synqx_model::nearest::did_you_mean;
 use synqx_model::spec::{OrderedMap, decode_map};
 use synqx_model::{ByteSize, Code, Error, Result};
-use synqx_sdk::FileRange;
 
 use crate::fixed::layout::{Layout, Place};
 use crate::format::unknown_format;
@@ -83,8 +82,6 @@ struct ExtractOptions {
     fields: Option<Vec<Place>>,
     #[serde(default)]
     short_lines: ShortLines,
-    #[serde(rename = "synqx.files")]
-    files: Option<FileRange>,
 }
 
 /// What happens when the files of one read do not have the same columns.
@@ -153,8 +150,6 @@ pub(crate) struct ReadOptions {
     pub(crate) fields: Option<Layout>,
     /// What lines that are too short mean.
     pub(crate) short_lines: ShortLines,
-    /// The files of an incremental read, as the engine says.
-    pub(crate) files: Option<FileRange>,
 }
 
 impl ReadOptions {
@@ -195,7 +190,6 @@ impl ReadOptions {
             record: own.record,
             fields: own.fields.map(Layout::new).transpose()?,
             short_lines: own.short_lines,
-            files: own.files,
         })
     }
 

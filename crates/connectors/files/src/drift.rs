@@ -28,6 +28,17 @@ pub(crate) struct Seen {
     pub(crate) notes: Vec<String>,
 }
 
+impl Seen {
+    /// What an empty file says.
+    pub(crate) fn nothing() -> Self {
+        Seen {
+            schema: Arc::new(Schema::empty()),
+            rows: Some(0),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Describes files that know their types. Errors: `E0206`, `E0402`, and those of `look`.
 pub(crate) fn describe(looks: &[FileTask], look: impl Fn(&FileTask) -> Result<Seen>) -> Result<TableSchema> {
     let mut fields: Vec<Arc<Field>> = Vec::new();

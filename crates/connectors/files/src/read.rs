@@ -176,7 +176,7 @@ impl Files {
         let asset = dataset.asset.as_deref().unwrap_or("");
         let mut set = assets::find(&self.root, asset)?;
         let format = one_format(&mut set, &options, asset)?;
-        if let Some(range) = &options.files {
+        if let Some(range) = &dataset.files {
             track::narrow(&mut set, range)?;
         }
         for file in &set.files {
@@ -538,23 +538,26 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// The types readers of this house produce for a type of a file.
 pub(crate) fn house_type(data_type: &DataType) -> DataType {
-    let inner = |field: &Arc<Field>| {
-        Arc::new(
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(house_type(field.data_type())),
-        )
-    };
-    match data_type {
+    retyped(data_type, &|flat| match flat {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-        DataType::Dictionary(_, value) => house_type(value),
+        other => other.clone(),
+    })
+}
+
+/// A type with its flat types exchanged, inside lists, structs and maps as well, and without dictionaries.
+pub(crate) fn retyped(data_type: &DataType, flat: &dyn Fn(&DataType) -> DataType) -> DataType {
+    let inner = |field: &Arc<Field>| {
+        let data_type = retyped(field.data_type(), flat);
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
+    };
+    match data_type {
+        DataType::Dictionary(_, value) => retyped(value, flat),
         DataType::List(field) => DataType::List(inner(field)),
         DataType::LargeList(field) => DataType::LargeList(inner(field)),
         DataType::FixedSizeList(field, n) => DataType::FixedSizeList(inner(field), *n),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
         DataType::Map(field, sorted) => DataType::Map(inner(field), *sorted),
-        other => other.clone(),
+        other => flat(other),
     }
 }

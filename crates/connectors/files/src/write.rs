@@ -180,6 +180,7 @@ impl Writing {
             asset: Some(target.asset.clone()),
             query: None,
             options,
+            files: None,
         };
         match self.files.describe(&dataset) {
             Ok(table) => Ok(table

@@ -171,11 +171,7 @@ fn empty_items(data_type: &DataType, inside: bool) -> bool {
 pub(crate) fn look(task: &FileTask) -> Result<Seen> {
     let opened = Opened::new(&task.entry.path, &task.entry.label)?;
     if opened.stamp.len == 0 {
-        return Ok(Seen {
-            schema: Arc::new(Schema::empty()),
-            rows: Some(0),
-            notes: Vec::new(),
-        });
+        return Ok(Seen::nothing());
     }
     let mut blocks = Blocks::open(&opened)?;
     Ok(Seen {

@@ -61,11 +61,7 @@ fn house(schema: &Schema, label: &str) -> Result<SchemaRef> {
 pub(crate) fn look(task: &FileTask) -> Result<Seen> {
     let opened = Opened::new(&task.entry.path, &task.entry.label)?;
     if opened.stamp.len == 0 {
-        return Ok(Seen {
-            schema: Arc::new(Schema::empty()),
-            rows: Some(0),
-            notes: Vec::new(),
-        });
+        return Ok(Seen::nothing());
     }
     let label = &opened.label;
     let mut messages = Messages::open(&opened)?;

@@ -21,6 +21,7 @@ use synqx_sdk::lane::visible_bytes;
 use crate::encode::{Counted, Encode};
 use crate::format::Compression;
 use crate::place::cannot_write;
+use crate::read::retyped;
 
 /// An Arrow file being written.
 pub(crate) struct ArrowFile {
@@ -32,21 +33,11 @@ pub(crate) struct ArrowFile {
 
 /// The type a column is written in.
 pub(crate) fn written_type(data_type: &DataType) -> DataType {
-    let inner = |field: &Arc<Field>| {
-        let data_type = written_type(field.data_type());
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    };
-    match data_type {
+    retyped(data_type, &|flat| match flat {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
-        DataType::Dictionary(_, value) => written_type(value),
-        DataType::List(field) => DataType::List(inner(field)),
-        DataType::LargeList(field) => DataType::LargeList(inner(field)),
-        DataType::FixedSizeList(field, n) => DataType::FixedSizeList(inner(field), *n),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
-        DataType::Map(field, sorted) => DataType::Map(inner(field), *sorted),
         other => other.clone(),
-    }
+    })
 }
 
 /// Casts the columns of a batch to a schema that holds the same values.

@@ -68,11 +68,7 @@ fn is_int96(metadata: &ArrowReaderMetadata, root: usize) -> bool {
 pub(crate) fn look(look: &FileTask) -> Result<Seen> {
     let opened = Opened::new(&look.entry.path, &look.entry.label)?;
     if opened.stamp.len == 0 {
-        return Ok(Seen {
-            schema: Arc::new(Schema::empty()),
-            rows: Some(0),
-            notes: Vec::new(),
-        });
+        return Ok(Seen::nothing());
     }
     let metadata = footer(&opened)?;
     let schema = house_schema(&metadata);

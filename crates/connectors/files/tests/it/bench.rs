@@ -196,6 +196,7 @@ pub(crate) fn dataset(asset: &str, options: Value) -> Dataset {
         asset: Some(asset.to_owned()),
         query: None,
         options: options.as_object().cloned().unwrap_or_default(),
+        files: None,
     }
 }
 
