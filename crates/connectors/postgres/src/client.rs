@@ -15,9 +15,10 @@ use tokio_postgres::{Client, Row};
 
 use crate::config::{Settings, TlsMode};
 use crate::errors::{Phase, classify, timed_out};
+use crate::frames::RowLimit;
 use crate::names::{literal, quote};
 use crate::tls::client_config;
-use crate::wire::{Guarded, RowLimit};
+use crate::wire::Guarded;
 
 /// The oldest server that is supported.
 const OLDEST: u32 = 130_000;

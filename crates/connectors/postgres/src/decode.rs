@@ -1,4 +1,4 @@
-//! COPY … (FORMAT binary) → Arrow, row by row into column builders.
+//! COPY … (FORMAT binary) → Arrow: the rows of a piece are looked over first, then each column is taken by itself.
 //!
 //! Rows may span chunks and chunks may hold many rows; every length is checked, so bytes that are not a copy are
 //! `E0210`, never a panic. A value the Arrow type cannot hold is `E0208` with the column named, never changed.
@@ -18,7 +18,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use synqx_model::{Code, Error, Result};
 
 use crate::mapping::Kind;
-use crate::numeric::{Trouble, Wire};
+use crate::numeric::{Trouble, Whole, Wire};
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags and length of the extension.
@@ -157,85 +157,62 @@ impl Builder {
         }
     }
 
-    fn null(&mut self) {
-        match self {
-            Builder::Bool(b) => b.append_null(),
-            Builder::Int2(b) => b.append_null(),
-            Builder::Int4(b) => b.append_null(),
-            Builder::Int8(b) => b.append_null(),
-            Builder::Oid(b) => b.append_null(),
-            Builder::Float4(b) => b.append_null(),
-            Builder::Float8(b) => b.append_null(),
-            Builder::Decimal128(b, ..) => b.append_null(),
-            Builder::Decimal256(b, ..) => b.append_null(),
-            Builder::NumericText(b, _) | Builder::Text(b) | Builder::Jsonb(b) => b.append_null(),
-            Builder::Bytes(b) => b.append_null(),
-            Builder::Date(b) => b.append_null(),
-            Builder::Time(b) => b.append_null(),
-            Builder::Timestamp(b) => b.append_null(),
-            Builder::Interval(b) => b.append_null(),
-            Builder::Uuid(b) => b.append_null(),
-            Builder::List(list) => {
-                list.offsets.push(list.offsets.last().copied().unwrap_or(0));
-                list.nulls.append_null();
-            }
+    /// Takes values in order; none is NULL.
+    fn take<'a>(&mut self, values: impl Iterator<Item = Option<&'a [u8]>>) -> Taken {
+        /// One loop per type: what a value is must not be asked again for every value.
+        macro_rules! each {
+            ($builder:expr, $value:expr) => {{
+                let value = $value;
+                for bytes in values {
+                    match bytes {
+                        Some(bytes) => $builder.append_value(value(bytes)?),
+                        None => $builder.append_null(),
+                    }
+                }
+            }};
         }
-    }
-
-    fn take(&mut self, bytes: &[u8]) -> Taken {
         match self {
-            Builder::Bool(b) => b.append_value(fixed::<1>(bytes)?[0] != 0),
-            Builder::Int2(b) => b.append_value(i16::from_be_bytes(fixed(bytes)?)),
-            Builder::Int4(b) => b.append_value(i32::from_be_bytes(fixed(bytes)?)),
-            Builder::Int8(b) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
-            Builder::Oid(b) => b.append_value(u32::from_be_bytes(fixed(bytes)?)),
-            Builder::Float4(b) => b.append_value(f32::from_be_bytes(fixed(bytes)?)),
-            Builder::Float8(b) => b.append_value(f64::from_be_bytes(fixed(bytes)?)),
-            Builder::Decimal128(b, p, s) => b.append_value(
-                Wire::parse(bytes)
-                    .and_then(|w| w.decimal(*p, *s))
-                    .map_err(refuse)?,
-            ),
-            Builder::Decimal256(b, p, s) => b.append_value(
-                Wire::parse(bytes)
-                    .and_then(|w| w.decimal(*p, *s))
-                    .map_err(refuse)?,
-            ),
+            Builder::Bool(b) => each!(b, |v| fixed::<1>(v).map(|[byte]| byte != 0)),
+            Builder::Int2(b) => each!(b, |v| fixed(v).map(i16::from_be_bytes)),
+            Builder::Int4(b) => each!(b, |v| fixed(v).map(i32::from_be_bytes)),
+            Builder::Int8(b) => each!(b, |v| fixed(v).map(i64::from_be_bytes)),
+            Builder::Oid(b) => each!(b, |v| fixed(v).map(u32::from_be_bytes)),
+            Builder::Float4(b) => each!(b, |v| fixed(v).map(f32::from_be_bytes)),
+            Builder::Float8(b) => each!(b, |v| fixed(v).map(f64::from_be_bytes)),
+            Builder::Decimal128(b, p, s) => each!(b, |v| decimal(v, *p, *s)),
+            Builder::Decimal256(b, p, s) => each!(b, |v| decimal(v, *p, *s)),
             Builder::NumericText(b, room) => {
-                Wire::parse(bytes).and_then(|w| w.text(room)).map_err(refuse)?;
-                b.append_value(&*room);
-            }
-            Builder::Text(b) => b.append_value(std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed)?),
-            Builder::Jsonb(b) => match bytes.split_first() {
-                Some((1, text)) => b.append_value(std::str::from_utf8(text).map_err(|_| Refusal::Malformed)?),
-                _ => return Err(Refusal::Malformed),
-            },
-            Builder::Bytes(b) => b.append_value(bytes),
-            Builder::Date(b) => {
-                let days = i32::from_be_bytes(fixed(bytes)?);
-                if days == i32::MAX || days == i32::MIN {
-                    return Err(Refusal::Unfit("an infinite date"));
+                for bytes in values {
+                    let Some(bytes) = bytes else {
+                        b.append_null();
+                        continue;
+                    };
+                    Wire::parse(bytes).and_then(|w| w.text(room)).map_err(refuse)?;
+                    b.append_value(&*room);
                 }
-                b.append_value(days.checked_add(EPOCH_DAYS).ok_or(Refusal::Malformed)?);
             }
-            Builder::Time(b) => match i64::from_be_bytes(fixed(bytes)?) {
-                86_400_000_000 => return Err(Refusal::Unfit("the time 24:00:00")),
-                micros @ 0..86_400_000_000 => b.append_value(micros),
-                _ => return Err(Refusal::Malformed),
-            },
-            Builder::Timestamp(b) => {
-                let micros = i64::from_be_bytes(fixed(bytes)?);
-                if micros == i64::MAX || micros == i64::MIN {
-                    return Err(Refusal::Unfit("an infinite timestamp"));
+            Builder::Text(b) => each!(b, text),
+            Builder::Jsonb(b) => each!(b, jsonb),
+            Builder::Bytes(b) => each!(b, Ok::<&[u8], Refusal>),
+            Builder::Date(b) => each!(b, date),
+            Builder::Time(b) => each!(b, time),
+            Builder::Timestamp(b) => each!(b, timestamp),
+            Builder::Interval(b) => each!(b, interval),
+            Builder::Uuid(b) => {
+                for bytes in values {
+                    match bytes {
+                        Some(bytes) => b
+                            .append_value(fixed::<16>(bytes)?)
+                            .map_err(|_| Refusal::Malformed)?,
+                        None => b.append_null(),
+                    }
                 }
-                let micros = micros.checked_add(EPOCH_MICROS);
-                b.append_value(micros.ok_or(Refusal::Unfit("a timestamp after the year 294246"))?);
             }
-            Builder::Interval(b) => b.append_value(interval(bytes)?),
-            Builder::Uuid(b) => b
-                .append_value(fixed::<16>(bytes)?)
-                .map_err(|_| Refusal::Malformed)?,
-            Builder::List(list) => list.take(bytes)?,
+            Builder::List(list) => {
+                for bytes in values {
+                    list.take(bytes)?;
+                }
+            }
         }
         Ok(())
     }
@@ -268,6 +245,49 @@ impl Builder {
     }
 }
 
+fn decimal<T: Whole>(bytes: &[u8], precision: u8, scale: i8) -> Result<T, Refusal> {
+    Wire::parse(bytes)
+        .and_then(|wire| wire.decimal(precision, scale))
+        .map_err(refuse)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes).map_err(|_| Refusal::Malformed)
+}
+
+fn jsonb(bytes: &[u8]) -> Result<&str, Refusal> {
+    match bytes.split_first() {
+        Some((1, bytes)) => text(bytes),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+fn date(bytes: &[u8]) -> Result<i32, Refusal> {
+    let days = i32::from_be_bytes(fixed(bytes)?);
+    if days == i32::MAX || days == i32::MIN {
+        return Err(Refusal::Unfit("an infinite date"));
+    }
+    days.checked_add(EPOCH_DAYS).ok_or(Refusal::Malformed)
+}
+
+fn time(bytes: &[u8]) -> Result<i64, Refusal> {
+    match i64::from_be_bytes(fixed(bytes)?) {
+        86_400_000_000 => Err(Refusal::Unfit("the time 24:00:00")),
+        micros @ 0..86_400_000_000 => Ok(micros),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+fn timestamp(bytes: &[u8]) -> Result<i64, Refusal> {
+    let micros = i64::from_be_bytes(fixed(bytes)?);
+    if micros == i64::MAX || micros == i64::MIN {
+        return Err(Refusal::Unfit("an infinite timestamp"));
+    }
+    micros
+        .checked_add(EPOCH_MICROS)
+        .ok_or(Refusal::Unfit("a timestamp after the year 294246"))
+}
+
 fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, Refusal> {
     let all: [u8; 16] = fixed(bytes)?;
     let micros = i64::from_be_bytes(fixed(&all[..8])?);
@@ -290,8 +310,13 @@ fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, Refusal> {
 
 impl List {
     /// Dimensions, a flag for NULLs, the element's oid; per dimension its length and lower bound; the elements.
-    fn take(&mut self, bytes: &[u8]) -> Taken {
-        let mut rest = bytes;
+    fn take(&mut self, bytes: Option<&[u8]>) -> Taken {
+        let last = self.offsets.last().copied().unwrap_or(0);
+        let Some(mut rest) = bytes else {
+            self.offsets.push(last);
+            self.nulls.append_null();
+            return Ok(());
+        };
         let mut word = || -> Result<i32, Refusal> {
             let (head, tail) = rest.split_first_chunk::<4>().ok_or(Refusal::Malformed)?;
             rest = tail;
@@ -310,32 +335,61 @@ impl List {
             2..=6 => return Err(Refusal::Unfit("an array of several dimensions")),
             _ => return Err(Refusal::Malformed),
         };
-        for _ in 0..length {
-            let (head, tail) = rest.split_first_chunk::<4>().ok_or(Refusal::Malformed)?;
-            rest = tail;
-            match i32::from_be_bytes(*head) {
-                -1 => self.child.null(),
-                bytes => {
-                    let bytes = usize::try_from(bytes).map_err(|_| Refusal::Malformed)?;
-                    let (value, tail) = rest.split_at_checked(bytes).ok_or(Refusal::Malformed)?;
-                    self.child.take(value)?;
-                    rest = tail;
-                }
-            }
-        }
-        let end = self
-            .offsets
-            .last()
-            .copied()
-            .unwrap_or(0)
-            .checked_add(length)
-            .ok_or(Refusal::Malformed)?;
-        if !rest.is_empty() || length < 0 {
+        let mut elements = Elements {
+            rest,
+            left: usize::try_from(length).map_err(|_| Refusal::Malformed)?,
+        };
+        self.child.take(&mut elements)?;
+        if elements.left > 0 || !elements.rest.is_empty() {
             return Err(Refusal::Malformed);
         }
-        self.offsets.push(end);
+        self.offsets
+            .push(last.checked_add(length).ok_or(Refusal::Malformed)?);
         self.nulls.append_non_null();
         Ok(())
+    }
+}
+
+/// The elements of an array; stops early, with some left, where the bytes are not what they should be.
+struct Elements<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let (head, tail) = self.rest.split_first_chunk::<4>()?;
+        let value = match i32::from_be_bytes(*head) {
+            -1 => {
+                self.rest = tail;
+                None
+            }
+            length => {
+                let (value, tail) = tail.split_at_checked(usize::try_from(length).ok()?)?;
+                self.rest = tail;
+                Some(value)
+            }
+        };
+        self.left -= 1;
+        Some(value)
+    }
+}
+
+/// Where a value of a row is in its piece; a negative length is NULL.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    length: i32,
+}
+
+impl Span {
+    fn of(self, bytes: &[u8]) -> Option<&[u8]> {
+        (self.length >= 0).then(|| &bytes[self.start..self.start + self.length as usize])
     }
 }
 
@@ -345,6 +399,8 @@ pub(crate) struct Decoder {
     schema: SchemaRef,
     kinds: Vec<Kind>,
     builders: Vec<Builder>,
+    /// The values of the piece at hand, row by row.
+    spans: Vec<Span>,
     target: usize,
     row_limit: u64,
     /// What is left of the last chunk.
@@ -371,6 +427,7 @@ impl Decoder {
             schema,
             kinds: kinds.to_vec(),
             builders,
+            spans: Vec::new(),
             target,
             row_limit,
             partial: Vec::new(),
@@ -450,63 +507,71 @@ impl Decoder {
             at = length;
             self.begun = true;
         }
+        let begin = at;
+        let (mut rows, mut end) = (0, at);
+        self.spans.clear();
         while at < bytes.len() {
             if self.ended {
                 return Err(self.malformed());
             }
-            match self.row(&bytes[at..])? {
-                Some(used) => at += used,
+            match self.row(bytes, at)? {
+                Some(used) if self.ended => at = used,
+                Some(used) => (at, end, rows) = (used, used, rows + 1),
                 None => break,
             }
         }
+        self.columns(bytes, rows)?;
+        self.rows += rows;
+        self.bytes += end - begin;
         Ok(at)
     }
 
-    /// Decodes one row if it is whole; a row is looked over before anything of it is taken.
-    fn row(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
-        let Some(count) = bytes.first_chunk::<2>() else {
+    /// Looks a row over and notes its values; where it ends, if it is whole.
+    fn row(&mut self, bytes: &[u8], mut at: usize) -> Result<Option<usize>> {
+        let Some(count) = bytes[at..].first_chunk::<2>() else {
             return Ok(None);
         };
+        at += 2;
         let count = i16::from_be_bytes(*count);
         if count == TRAILER {
             self.ended = true;
-            return Ok(Some(2));
+            return Ok(Some(at));
         }
         if usize::try_from(count).ok() != Some(self.builders.len()) {
             return Err(self.malformed());
         }
-        let mut at = 2;
+        let whole = self.spans.len();
         for _ in 0..count {
             let Some(head) = bytes.get(at..).and_then(|b| b.first_chunk::<4>()) else {
+                self.spans.truncate(whole);
                 return Ok(None);
             };
             let length = i32::from_be_bytes(*head);
             if length < -1 {
                 return Err(self.malformed());
             }
-            at += 4 + length.max(0) as usize;
+            let start = at + 4;
+            self.spans.push(Span { start, length });
+            at = start + length.max(0) as usize;
         }
         if at > bytes.len() {
+            self.spans.truncate(whole);
             return Ok(None);
         }
-        let total = at;
-        at = 2;
+        Ok(Some(at))
+    }
+
+    /// Takes the values that were noted, column by column.
+    fn columns(&mut self, bytes: &[u8], rows: usize) -> Result<()> {
+        let width = self.builders.len();
         for (i, builder) in self.builders.iter_mut().enumerate() {
-            let length = i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            at += 4;
-            if length < 0 {
-                builder.null();
-                continue;
-            }
-            let value = &bytes[at..at + length as usize];
-            at += value.len();
-            if let Err(refusal) = builder.take(value) {
+            let column = self.spans.chunks_exact(width).map(|row| row[i].of(bytes));
+            if let Err(refusal) = builder.take(column) {
                 return Err(self.refused(i, refusal));
             }
         }
-        self.rows += 1;
-        self.bytes += total;
-        Ok(Some(total))
+        debug_assert_eq!(self.spans.len(), rows * width);
+        Ok(())
     }
 
     fn refused(&self, column: usize, refusal: Refusal) -> Error {

@@ -1,7 +1,8 @@
-//! Arrow → COPY … FROM STDIN (FORMAT binary), row by row into one buffer.
+//! Arrow → COPY … FROM STDIN (FORMAT binary).
 //!
 //! A column is first brought to the one Arrow type its wire form is written from (checked: a value out of range is
-//! `E0404` with the column named, never wrapped); then rows are written without an allocation per value.
+//! `E0404` with the column named, never wrapped); then blocks of rows are laid out column by column (`block`), without
+//! an allocation per value.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use arrow::array::{
     FixedSizeBinaryArray, Float32Array, Float64Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
     StringViewArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -17,13 +19,15 @@ use bytes::Bytes;
 use synqx_model::{Code, Error, Result};
 use synqx_sdk::RawChunk;
 
+use crate::block::Block;
 use crate::decode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::fit::Wire;
 use crate::numeric;
 
-/// Bytes handed to the driver at once, with room for the row that fills them. Larger pieces cost fresh pages each time.
+/// Bytes handed to the driver at once, about. Larger pieces cost fresh pages each time.
 const CHUNK: usize = 56 << 10;
-const ROOM: usize = 64 << 10;
+/// The most rows of a block: what is noted per row should stay near the processor.
+const BLOCK_ROWS: usize = 1024;
 const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// One column to write.
@@ -36,7 +40,7 @@ pub(crate) struct Lane {
 }
 
 /// A column in the type its wire form is written from.
-enum Col {
+pub(crate) enum Col {
     Bool(BooleanArray),
     Int(Int64Array, u8),
     Float4(Float32Array),
@@ -57,7 +61,7 @@ enum Col {
 }
 
 /// Why a value cannot be written.
-enum Trouble {
+pub(crate) enum Trouble {
     Range,
     Nul,
     Number,
@@ -69,7 +73,11 @@ enum Trouble {
 #[derive(Debug)]
 pub(crate) struct Encoder {
     lanes: Vec<Lane>,
+    /// What goes before the next rows: the copy's header, once.
     buffer: Vec<u8>,
+    block: Block,
+    /// As many rows as fill a chunk, by the last block.
+    block_rows: usize,
     place: String,
     /// Bytes so far.
     pub(crate) bytes: u64,
@@ -79,11 +87,11 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(lanes: Vec<Lane>, place: String) -> Self {
-        let mut buffer = Vec::with_capacity(ROOM);
-        buffer.extend_from_slice(HEADER);
         Encoder {
             lanes,
-            buffer,
+            buffer: HEADER.to_vec(),
+            block: Block::default(),
+            block_rows: 1,
             place,
             bytes: 0,
             rows: 0,
@@ -107,23 +115,26 @@ impl Encoder {
         })
     }
 
-    /// Writes rows until a chunk is full or the batch is done. `None` when nothing is ready yet.
+    /// The next rows, about as many bytes as the driver takes at once; `None` when the batch is done.
     pub(crate) fn fill(&mut self, rows: &mut Rows) -> Result<Option<Bytes>> {
-        let count = (self.lanes.len() as i16).to_be_bytes();
-        while rows.at < rows.end {
-            self.buffer.extend_from_slice(&count);
-            for (column, lane) in rows.columns.iter().zip(&self.lanes) {
-                if let Err(trouble) = column.write(rows.at, &mut self.buffer) {
-                    return Err(self.trouble(lane, &trouble));
-                }
-            }
-            rows.at += 1;
-            self.rows += 1;
-            if self.buffer.len() >= CHUNK {
-                return Ok(Some(self.take()));
-            }
+        if rows.at == rows.end {
+            return Ok(None);
         }
-        Ok(None)
+        let block = rows.at..rows.end.min(rows.at + self.block_rows);
+        let mut out = std::mem::take(&mut self.buffer);
+        let begun = out.len();
+        if let Err((index, trouble)) = self.block.write(&rows.columns, block.clone(), &mut out) {
+            return Err(match self.lanes.get(index) {
+                Some(lane) => self.trouble(lane, &trouble),
+                None => Error::bug("a block has more columns than lanes"),
+            });
+        }
+        let per_row = ((out.len() - begun) / block.len()).max(1);
+        self.block_rows = (CHUNK / per_row).clamp(1, BLOCK_ROWS);
+        self.rows += block.len() as u64;
+        self.bytes += out.len() as u64;
+        rows.at = block.end;
+        Ok(Some(Bytes::from(out)))
     }
 
     /// Counts rows that are sent as they are; what must be sent before them, where there is something.
@@ -141,8 +152,7 @@ impl Encoder {
 
     fn take(&mut self) -> Bytes {
         self.bytes += self.buffer.len() as u64;
-        let next = Vec::with_capacity(ROOM);
-        Bytes::from(std::mem::replace(&mut self.buffer, next))
+        Bytes::from(std::mem::take(&mut self.buffer))
     }
 
     fn trouble(&self, lane: &Lane, trouble: &Trouble) -> Error {
@@ -308,12 +318,12 @@ fn sized<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
     out.extend_from_slice(&room[..4 + N]);
 }
 
+/// Appends length, version and value of a text.
 fn text(out: &mut Vec<u8>, value: &str, version: Option<u8>) -> Result<(), Trouble> {
     if value.as_bytes().contains(&0) {
         return Err(Trouble::Nul);
     }
-    let bytes = i32::try_from(value.len() + usize::from(version.is_some())).map_err(|_| Trouble::TooLong)?;
-    out.extend_from_slice(&bytes.to_be_bytes());
+    out.extend_from_slice(&length(value.len() + usize::from(version.is_some()))?);
     out.extend(version);
     out.extend_from_slice(value.as_bytes());
     Ok(())
@@ -321,45 +331,73 @@ fn text(out: &mut Vec<u8>, value: &str, version: Option<u8>) -> Result<(), Troub
 
 fn integer(out: &mut Vec<u8>, value: i64, width: u8) -> Result<(), Trouble> {
     match width {
-        2 => sized(
-            out,
-            i16::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes(),
-        ),
-        4 => sized(
-            out,
-            i32::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes(),
-        ),
+        2 => sized(out, int2(value)?),
+        4 => sized(out, int4(value)?),
         8 => sized(out, value.to_be_bytes()),
-        _ => sized(
-            out,
-            u32::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes(),
-        ),
+        _ => sized(out, oid(value)?),
     }
     Ok(())
+}
+
+/// The length of a value as it stands before it.
+pub(crate) fn length(bytes: usize) -> Result<[u8; 4], Trouble> {
+    let bytes = i32::try_from(bytes).map_err(|_| Trouble::TooLong)?;
+    Ok(bytes.to_be_bytes())
+}
+
+pub(crate) fn int2(value: i64) -> Result<[u8; 2], Trouble> {
+    Ok(i16::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes())
+}
+
+pub(crate) fn int4(value: i64) -> Result<[u8; 4], Trouble> {
+    Ok(i32::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes())
+}
+
+pub(crate) fn oid(value: i64) -> Result<[u8; 4], Trouble> {
+    Ok(u32::try_from(value).map_err(|_| Trouble::Range)?.to_be_bytes())
+}
+
+pub(crate) fn date(days: i32) -> Result<[u8; 4], Trouble> {
+    let days = days.checked_sub(EPOCH_DAYS).ok_or(Trouble::Range)?;
+    Ok(days.to_be_bytes())
+}
+
+pub(crate) fn timestamp(micros: i64) -> Result<[u8; 8], Trouble> {
+    let micros = micros.checked_sub(EPOCH_MICROS).ok_or(Trouble::Range)?;
+    Ok(micros.to_be_bytes())
 }
 
 impl Col {
     fn is_null(&self, row: usize) -> bool {
         match self {
-            Col::Bool(a) => a.is_null(row),
-            Col::Int(a, _) => a.is_null(row),
-            Col::Float4(a) => a.is_null(row),
-            Col::Float8(a) => a.is_null(row),
-            Col::Decimal128(a, _) => a.is_null(row),
-            Col::Decimal256(a, _) => a.is_null(row),
-            Col::NumericText(a) | Col::Text(a) | Col::Jsonb(a) => a.is_null(row),
-            Col::Bytes(a) => a.is_null(row),
-            Col::Date(a) => a.is_null(row),
-            Col::Time(a) => a.is_null(row),
-            Col::Timestamp(a) => a.is_null(row),
-            Col::Interval(a) => a.is_null(row),
-            Col::Uuid(a) => a.is_null(row),
-            Col::List(a, ..) => a.is_null(row),
             Col::Null => true,
+            _ => self.nulls().is_some_and(|nulls| nulls.is_null(row)),
         }
     }
 
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    /// Which values are NULL; none when there are none, and none of a column that is nothing else.
+    pub(crate) fn nulls(&self) -> Option<&NullBuffer> {
+        match self {
+            Col::Bool(a) => a.nulls(),
+            Col::Int(a, _) => a.nulls(),
+            Col::Float4(a) => a.nulls(),
+            Col::Float8(a) => a.nulls(),
+            Col::Decimal128(a, _) => a.nulls(),
+            Col::Decimal256(a, _) => a.nulls(),
+            Col::NumericText(a) | Col::Text(a) | Col::Jsonb(a) => a.nulls(),
+            Col::Bytes(a) => a.nulls(),
+            Col::Date(a) => a.nulls(),
+            Col::Time(a) => a.nulls(),
+            Col::Timestamp(a) => a.nulls(),
+            Col::Interval(a) => a.nulls(),
+            Col::Uuid(a) => a.nulls(),
+            Col::List(a, ..) => a.nulls(),
+            Col::Null => None,
+        }
+    }
+
+    /// Appends length and value.
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Trouble> {
         if self.is_null(row) {
             out.extend_from_slice(&(-1i32).to_be_bytes());
             return Ok(());
@@ -389,28 +427,12 @@ impl Col {
             Col::Jsonb(a) => text(out, a.value(row), Some(1))?,
             Col::Bytes(a) => {
                 let value = a.value(row);
-                out.extend_from_slice(
-                    &i32::try_from(value.len())
-                        .map_err(|_| Trouble::TooLong)?
-                        .to_be_bytes(),
-                );
+                out.extend_from_slice(&length(value.len())?);
                 out.extend_from_slice(value);
             }
-            Col::Date(a) => sized(
-                out,
-                a.value(row)
-                    .checked_sub(EPOCH_DAYS)
-                    .ok_or(Trouble::Range)?
-                    .to_be_bytes(),
-            ),
+            Col::Date(a) => sized(out, date(a.value(row))?),
             Col::Time(a) => sized(out, a.value(row).to_be_bytes()),
-            Col::Timestamp(a) => sized(
-                out,
-                a.value(row)
-                    .checked_sub(EPOCH_MICROS)
-                    .ok_or(Trouble::Range)?
-                    .to_be_bytes(),
-            ),
+            Col::Timestamp(a) => sized(out, timestamp(a.value(row))?),
             Col::Interval(a) => {
                 let value = a.value(row);
                 if value.nanoseconds % 1000 != 0 {

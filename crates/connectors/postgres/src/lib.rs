@@ -12,6 +12,7 @@
 //! | `definition` | what a created column gets besides its type |
 //! | `fit`, `encode`, `write/` | writing |
 
+mod block;
 mod catalog;
 mod client;
 mod config;
@@ -22,6 +23,7 @@ mod definition;
 mod encode;
 mod errors;
 mod fit;
+mod frames;
 mod mapping;
 mod names;
 mod numeric;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures::{StreamExt, TryStreamExt};
 use synqx_model::{Error, Result};
 use synqx_sdk::{RawChunk, RawForm, RawReader, RawStream, Target};
@@ -22,9 +22,6 @@ use crate::write::Written;
 
 /// The form's name.
 pub(crate) const FORMAT: &str = "postgresql binary copy";
-/// Bytes of rows handed on at once, with room for the row that fills them.
-const CHUNK: usize = 56 << 10;
-const ROOM: usize = 64 << 10;
 
 /// Whether a column's bytes mean the same in every database.
 pub(crate) fn is_portable(column: &Column) -> bool {
@@ -109,19 +106,19 @@ struct RawFlow {
 impl RawFlow {
     async fn next(&mut self) -> Result<Option<RawChunk>> {
         while let Some(message) = self.copy.next().await? {
-            self.rows.take(message)?;
-            if self.rows.bytes.len() >= CHUNK {
-                return Ok(Some(self.rows.chunk()));
+            let chunk = self.rows.take(message)?;
+            if chunk.rows > 0 {
+                return Ok(Some(chunk));
             }
         }
-        self.rows.end()
+        self.rows.end()?;
+        Ok(None)
     }
 }
 
-/// Collects rows from the messages of a copy: the server sends one row a message.
+/// Finds the rows in the messages of a copy. A message holds whole rows: the server sends one row a message, and the
+/// connection joins messages but cuts none.
 struct Rows {
-    bytes: BytesMut,
-    count: u64,
     begun: bool,
     ended: bool,
     /// What messages call the source.
@@ -131,47 +128,60 @@ struct Rows {
 impl Rows {
     fn of(place: String) -> Self {
         Rows {
-            bytes: BytesMut::new(),
-            count: 0,
             begun: false,
             ended: false,
             place,
         }
     }
 
-    /// Errors: `E0210`.
-    fn take(&mut self, mut message: Bytes) -> Result<()> {
-        if self.ended {
-            return Err(malformed(&self.place));
-        }
+    /// The rows of a message, without the copy's header and trailer. Errors: `E0210`.
+    fn take(&mut self, mut message: Bytes) -> Result<RawChunk> {
         if !self.begun {
             let length = header(&message, &self.place)?;
             message.advance(length.ok_or_else(|| malformed(&self.place))?);
             self.begun = true;
         }
-        if message[..] == TRAILER.to_be_bytes() {
-            self.ended = true;
-        } else if !message.is_empty() {
-            self.bytes.extend_from_slice(&message);
-            self.count += 1;
+        let (mut at, mut end, mut rows) = (0, 0, 0);
+        while at < message.len() {
+            match row(&message[at..]) {
+                Some(length) if !self.ended && length > 0 => {
+                    (at, rows) = (at + length, rows + 1);
+                    end = at;
+                }
+                Some(0) if !self.ended => {
+                    self.ended = true;
+                    at += TRAILER.to_be_bytes().len();
+                }
+                _ => return Err(malformed(&self.place)),
+            }
         }
-        Ok(())
+        message.truncate(end);
+        Ok(RawChunk { bytes: message, rows })
     }
 
-    fn chunk(&mut self) -> RawChunk {
-        let next = BytesMut::with_capacity(ROOM);
-        RawChunk {
-            bytes: std::mem::replace(&mut self.bytes, next).freeze(),
-            rows: std::mem::take(&mut self.count),
+    fn end(&self) -> Result<()> {
+        if self.ended {
+            Ok(())
+        } else {
+            Err(malformed(&self.place))
         }
     }
+}
 
-    fn end(&mut self) -> Result<Option<RawChunk>> {
-        if !self.ended {
-            return Err(malformed(&self.place));
-        }
-        Ok((self.count > 0).then(|| self.chunk()))
+/// How long the row is that these bytes begin with: nothing for the trailer, none when it is not whole.
+fn row(bytes: &[u8]) -> Option<usize> {
+    let count = i16::from_be_bytes(*bytes.first_chunk()?);
+    if count == TRAILER {
+        return Some(0);
     }
+    let mut at = 2;
+    for _ in 0..u16::try_from(count).ok()? {
+        at += 4 + match i32::from_be_bytes(*bytes.get(at..)?.first_chunk()?) {
+            -1 => 0,
+            length => usize::try_from(length).ok()?,
+        };
+    }
+    (at <= bytes.len()).then_some(at)
 }
 
 #[cfg(test)]
@@ -192,27 +202,41 @@ mod tests {
 
     #[test]
     fn header_and_trailer_are_no_rows() {
+        let row = [0, 1, 0, 0, 0, 1, 7];
+        let null = [0, 1, 0xff, 0xff, 0xff, 0xff];
         let mut rows = nothing();
-        rows.take(first(&[0, 1, 0, 0, 0, 1, 7])).expect("a first row");
-        rows.take(Bytes::from_static(&[0, 1, 0xff, 0xff, 0xff, 0xff]))
-            .expect("a row");
-        rows.take(Bytes::from_static(&[0xff, 0xff])).expect("the end");
-        let chunk = rows.end().expect("is whole").expect("has rows");
-        assert_eq!(chunk.rows, 2);
-        assert_eq!(
-            chunk.bytes[..],
-            [0, 1, 0, 0, 0, 1, 7, 0, 1, 0xff, 0xff, 0xff, 0xff]
-        );
+        let one = rows.take(first(&row)).expect("a first row");
+        assert_eq!((one.rows, &one.bytes[..]), (1, &row[..]));
+        let joined = [&row[..], &null, &[0xff, 0xff]].concat();
+        let two = rows.take(joined.into()).expect("two rows and the end");
+        assert_eq!((two.rows, &two.bytes[..]), (2, &[&row[..], &null].concat()[..]));
+        rows.end().expect("is whole");
         let mut none = nothing();
-        none.take(first(&[0xff, 0xff])).expect("an empty copy");
-        assert!(none.end().expect("is whole").is_none());
+        assert_eq!(none.take(first(&[0xff, 0xff])).expect("an empty copy").rows, 0);
+        none.end().expect("is whole");
     }
 
     #[test]
-    fn a_copy_that_breaks_off_is_not_the_end() {
+    fn a_copy_that_breaks_off_or_goes_on_is_damaged() {
         let mut rows = nothing();
-        rows.take(first(&[0, 0])).expect("a row");
+        rows.take(first(&[0, 0])).expect("a row of no columns");
         assert_eq!(rows.end().expect_err("breaks off").code(), Code::E0210);
+        let damaged: [&[u8]; 5] = [
+            b"something else entirely",
+            &[0, 1, 0, 0, 0, 2, 7],
+            &[0, 2, 0, 0, 0, 0],
+            &[0xff, 0xff, 0, 0],
+            &[0xff, 0xfe],
+        ];
+        for bytes in damaged {
+            assert_eq!(
+                nothing().take(first(bytes)).expect_err("is damaged").code(),
+                Code::E0210
+            );
+        }
+        let mut over = nothing();
+        over.take(first(&[0xff, 0xff])).expect("the end");
+        assert!(over.take(Bytes::from_static(&[0, 0])).is_err());
         assert!(
             nothing()
                 .take(Bytes::from_static(b"something else entirely"))
