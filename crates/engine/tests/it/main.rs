@@ -10,6 +10,7 @@ mod enrich;
 mod every_type;
 mod flow;
 mod incremental;
+mod killing;
 mod memory;
 mod modes;
 mod network;
