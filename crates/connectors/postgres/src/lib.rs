@@ -22,6 +22,8 @@ mod definition;
 mod encode;
 mod errors;
 mod fit;
+#[doc(hidden)]
+pub mod fuzz;
 mod mapping;
 mod names;
 mod numeric;

@@ -9,6 +9,7 @@ mod crash;
 mod enrich;
 mod every_type;
 mod flow;
+mod fuzzed;
 mod growing;
 mod incremental;
 mod killing;
