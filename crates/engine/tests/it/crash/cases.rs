@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use synqx_sdk::Protection;
+use synqx_sdk::{Effect, Moment, Protection};
 
 use super::postgres::{Postgres, Relayed};
 use super::scenarios::{FILE_MODES, Files, Incremental, NewFiles, Sqlite};
@@ -93,17 +93,20 @@ async fn guards_of(
     if !guards.is_empty() {
         return guards;
     }
-    if harm(scenario, undisturbed, cell, protections).await.is_none() {
-        return vec!["nothing".to_owned()];
-    }
-    for one in protections.iter().filter(|one| **one != Protection::Intent) {
+    // Until staging is made there is nothing that two of them could guard together.
+    let staged = (cell.effect, cell.moment) > (Effect::Stage, Moment::Before);
+    let others = protections
+        .iter()
+        .filter(|one| staged && **one != Protection::Intent);
+    for one in others {
         let pair = [Protection::Intent, *one];
         if harm(scenario, undisturbed, cell, &pair).await.is_some() {
             guards.push(format!("intent with {}", one.as_str()));
         }
     }
     if guards.is_empty() {
-        guards.push("several together".to_owned());
+        let without_all = harm(scenario, undisturbed, cell, protections).await;
+        guards.push(without_all.map_or("nothing", |_| "several together").to_owned());
     }
     guards
 }
