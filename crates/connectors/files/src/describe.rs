@@ -221,8 +221,6 @@ fn texts(set: &FileSet, looks: &[FileTask], options: &ReadOptions, sampler: Samp
             .iter()
             .find(|(n, _)| n == name)
             .and_then(|(_, word)| parse_type(word).ok())
-            // A column that had nothing but NULLs says nothing of what it may hold.
-            .filter(|data_type| *data_type != DataType::Null)
     };
     let mut notes = Vec::new();
     let mut fields = Vec::new();

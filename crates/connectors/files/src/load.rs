@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Position, Result};
 use synqx_sdk::probe::{Effect, Moment, Probe, Protection};
-use synqx_sdk::type_names::render_type;
 use synqx_sdk::{Budget, Committed, Env, Load, Receipt, Target, Writer};
 
 use crate::config::WriteOptions;
@@ -22,7 +21,7 @@ use crate::lane::Lane;
 use crate::manifest::{self, Commit, Manifest, Part, Pending, Previous};
 use crate::place::{Lock, cannot_write, folder_of, followed, remove, rename, replace_file, sync_folder};
 use crate::read::blocking;
-use crate::write::Look;
+use crate::write::{Look, noted};
 
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,7 +278,7 @@ impl FileLoad {
     fn columns(&self) -> Vec<(String, String)> {
         let columns = self.staging.schema.fields().iter();
         columns
-            .map(|f| (f.name().clone(), render_type(f.data_type())))
+            .map(|f| (f.name().clone(), noted(self.staging.options.format, f)))
             .collect()
     }
 

@@ -7,10 +7,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result, StreamKey};
+use synqx_sdk::annotation::is_uuid;
 use synqx_sdk::probe::{Effect, Moment, Protection};
 use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
@@ -162,7 +163,7 @@ impl Writing {
         if found.is_empty() {
             return Ok(());
         }
-        match merge(&found, target, (format.is_typed(), typed)) {
+        match merge(&found, target, (format, typed)) {
             Ok((schema, sources, notes)) => {
                 look.schema = schema;
                 look.sources = sources;
@@ -427,6 +428,23 @@ fn other_kind(target: &Target, place: &Place) -> Error {
         .with_hint("remove what is there, or choose another name")
 }
 
+/// The type of a column as the manifest notes it: what the parts are read as. Text that would not give a value of the
+/// type back as it was written is noted as text.
+pub(crate) fn noted(format: Format, field: &Field) -> String {
+    use DataType::{Date64, Decimal32, Decimal64, Decimal128, Decimal256, Duration, Interval, Null, Time64};
+    let data_type = field.data_type();
+    let as_text = match data_type {
+        Null | Date64 | Duration(_) | Interval(_) | Time64(TimeUnit::Nanosecond) => true,
+        Decimal32(_, scale) | Decimal64(_, scale) | Decimal128(_, scale) | Decimal256(_, scale) => *scale < 0,
+        _ => is_uuid(field),
+    };
+    if as_text && !format.is_typed() {
+        "text".to_owned()
+    } else {
+        render_type(data_type)
+    }
+}
+
 /// How a file holds each column: as its own types where the format has types, else as text.
 fn held(format: Format, target: &Target) -> Vec<ColumnPath> {
     let typed = format.is_typed();
@@ -488,8 +506,9 @@ fn is_part(look: &Look, name: &str) -> bool {
 type Merged = (SchemaRef, Vec<Option<usize>>, Vec<String>);
 
 /// The schema to write so that it fits the parts that are there. Errors: `E0405` with every difference.
-/// `typed` formats hold types; the types of others may be `known` nevertheless.
-fn merge(found: &[(String, String)], target: &Target, (typed, known): (bool, bool)) -> Result<Merged> {
+/// The types of formats that hold none may be `known` nevertheless.
+fn merge(found: &[(String, String)], target: &Target, (format, known): (Format, bool)) -> Result<Merged> {
+    let typed = format.is_typed();
     let mut differences = Vec::new();
     let (mut fields, mut sources, mut notes): (Vec<Arc<Field>>, Vec<Option<usize>>, Vec<String>) =
         Default::default();
@@ -497,8 +516,8 @@ fn merge(found: &[(String, String)], target: &Target, (typed, known): (bool, boo
         match target.schema.fields().iter().position(|f| f.name() == name) {
             Some(index) => {
                 let field = &target.schema.fields()[index];
-                let own = render_type(field.data_type());
-                if known && word != "null" && own != *word {
+                let own = noted(format, field);
+                if known && own != *word {
                     differences.push(format!("`{name}` is {word} there and {own} here"));
                 }
                 fields.push(field.clone());
