@@ -183,9 +183,11 @@ fn only_what_kept_its_type(rows: &mut Rows, own: &Schema, other: &Schema) {
         let same = other
             .field_with_name(field.name())
             .is_ok_and(|other| word(other) == word(field));
+        let json =
+            annotation::is_json(field) || other.field_with_name(field.name()).is_ok_and(annotation::is_json);
         for value in rows.rows.iter_mut().filter_map(|row| row.get_mut(at)) {
             // The NULL of a JSON document inside a JSON document is the NULL of the column.
-            if annotation::is_json(field) && *value == Value::Text("null".to_owned()) {
+            if json && *value == Value::Text("null".to_owned()) {
                 *value = Value::Null;
             }
             if !same && *value != Value::Null {
