@@ -11,7 +11,7 @@ use synqx_model::event::{EventKind, StepState};
 use synqx_model::manifest::{CheckRecord, Level};
 use synqx_model::{Code, Error, Result, Retry, StreamKey};
 use synqx_plan::{CheckMeter, RunContext};
-use synqx_sdk::{Load, Receipt};
+use synqx_sdk::{Load, Protection, Receipt};
 
 use crate::RunOptions;
 use crate::flow::{Flow, OpenLoad, cancelled};
@@ -82,7 +82,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn obey(&mut self) -> Ending {
-        let (mut protocol, mut command) = Protocol::start(self.prepared.loads.len());
+        let barrier = self.options.probe.protects(Protection::Barrier);
+        let (mut protocol, mut command) = Protocol::start(self.prepared.loads.len(), barrier);
         loop {
             let observed = match command {
                 Command::Begin { load } => self.begin(load).await,
@@ -104,6 +105,9 @@ impl<'a> Attempt<'a> {
     fn close(&self) -> Result<()> {
         if let Some(slice) = &self.options.slice {
             slice.note()?;
+        }
+        if !self.options.probe.protects(Protection::Quarantine) {
+            self.quarantine.seal(&|_| false)?;
         }
         self.intent.close()
     }
@@ -151,7 +155,8 @@ impl<'a> Attempt<'a> {
                 };
             }
         };
-        let committed = begun.committed().is_some_and(|c| c.run == self.intent.run);
+        let known = self.options.probe.protects(Protection::RunId);
+        let committed = known && begun.committed().is_some_and(|c| c.run == self.intent.run);
         let moved = prepared
             .expected
             .as_ref()
@@ -214,9 +219,11 @@ impl<'a> Attempt<'a> {
     async fn seal(&mut self) -> Observed {
         let meters = &self.prepared.plan.meters;
         let ran = |node: &str| meters.step(node).is_some_and(|meter| meter.started());
-        match tokio::task::block_in_place(|| self.quarantine.seal(&ran)) {
-            Err(error) => return Observed::Failed { error },
-            Ok(kept) => self.kept = kept,
+        if self.options.probe.protects(Protection::Quarantine) {
+            match tokio::task::block_in_place(|| self.quarantine.seal(&ran)) {
+                Err(error) => return Observed::Failed { error },
+                Ok(kept) => self.kept = kept,
+            }
         }
         let mut failed = Vec::new();
         for check in self.prepared.plan.meters.checks() {

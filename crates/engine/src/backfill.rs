@@ -126,6 +126,10 @@ impl Backfill {
     pub fn finish(self) {
         if self.done >= self.slices() {
             let _ = std::fs::remove_dir_all(&self.dir);
+            // The pipeline's folder, and that of all backfills, where nothing else is in them.
+            for folder in self.dir.ancestors().skip(1).take(2) {
+                let _ = std::fs::remove_dir(folder);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use synqx_model::{Code, Error, Result, ResultExt, RunId};
-use synqx_sdk::{Effect, Moment, Probe};
+use synqx_sdk::{Effect, Moment, Probe, Protection};
 
 use crate::RunOptions;
 use crate::incremental::Intervals;
@@ -66,7 +66,7 @@ impl Intent {
         let mut found: Option<Dead> = None;
         for dead in dead_runs(&dir)? {
             let same = dead.stored.spec_hash == spec_hash;
-            if options.abandon {
+            if options.abandon || !probe.protects(Protection::Intent) {
                 dead.forget(state_dir, pipeline)?;
             } else if same
                 && found
@@ -89,7 +89,7 @@ impl Intent {
                 started_ms: chrono::Utc::now().timestamp_millis(),
                 path: dead.path,
                 file: dead.file,
-                intervals: Mutex::new(dead.intervals),
+                intervals: Mutex::new(dead.intervals.filter(|_| probe.protects(Protection::Interval))),
                 probe: Arc::clone(probe),
             }),
             None => {

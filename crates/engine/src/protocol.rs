@@ -83,15 +83,20 @@ enum Phase {
 pub(crate) struct Protocol {
     loads: Vec<LoadState>,
     phase: Phase,
+    /// Everything is written and judged before the first commit; only the crash matrix lets this go.
+    barrier: bool,
+    judged: bool,
     failure: Option<Error>,
 }
 
 impl Protocol {
     /// An attempt with so many loads, and the first thing to do.
-    pub(crate) fn start(loads: usize) -> (Self, Command) {
+    pub(crate) fn start(loads: usize, barrier: bool) -> (Self, Command) {
         let protocol = Protocol {
             loads: vec![LoadState::Waiting; loads],
             phase: Phase::Beginning,
+            barrier,
+            judged: false,
             failure: None,
         };
         let first = if loads == 0 {
@@ -111,12 +116,9 @@ impl Protocol {
                 self.next_abort()
             }
             Observed::Began { load, committed } => self.began(load, committed),
-            Observed::Written => {
-                self.phase = Phase::Sealing;
-                Command::Seal
-            }
+            Observed::Written if self.barrier => self.judge(),
             Observed::Sealed { failed: Some(error) } => self.unwind(error),
-            Observed::Sealed { failed: None } => {
+            Observed::Written | Observed::Sealed { failed: None } => {
                 self.phase = Phase::Committing;
                 self.next_commit()
             }
@@ -166,9 +168,15 @@ impl Protocol {
         }
     }
 
+    fn judge(&mut self) -> Command {
+        (self.phase, self.judged) = (Phase::Sealing, true);
+        Command::Seal
+    }
+
     fn next_commit(&mut self) -> Command {
         match self.loads.iter().position(|state| *state == LoadState::Begun) {
             Some(load) => Command::Commit { load },
+            None if !self.judged => self.judge(),
             None => self.close(),
         }
     }
@@ -298,7 +306,7 @@ mod tests {
         ) {
             let n = earlier.len();
             let mut world = World { published: earlier, begun: vec![false; n], written: false, sealed: false, commits: vec![] };
-            let (mut protocol, mut command) = Protocol::start(n);
+            let (mut protocol, mut command) = Protocol::start(n, true);
             let mut choices = choices.into_iter();
             let ending = loop {
                 if let Command::End(ending) = command {
@@ -319,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_lost_answer_that_did_publish_is_a_commit() {
-        let (mut p, _) = Protocol::start(1);
+        let (mut p, _) = Protocol::start(1, true);
         p.step(Observed::Began {
             load: 0,
             committed: false,
@@ -345,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_failed_check_publishes_nothing() {
-        let (mut p, _) = Protocol::start(2);
+        let (mut p, _) = Protocol::start(2, true);
         p.step(Observed::Began {
             load: 0,
             committed: false,

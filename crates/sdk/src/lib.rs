@@ -35,7 +35,7 @@ pub use fidelity::{ColumnPath, Fidelity};
 pub use limits::{Delivery, FenceKind, Limits};
 pub use modes::{ScopeColumn, ScopeValue};
 pub use predicate::{Acceptance, Comparison, Literal, Predicate};
-pub use probe::{Effect, Moment, Probe};
+pub use probe::{Effect, Moment, Probe, Protection};
 pub use raw::{RawChunk, RawForm, RawReader, RawStream};
 pub use read::{
     BatchStream, Dataset, FileRange, HighWater, NewFiles, Partition, ReadPlan, Reader, Scan, Source,

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, new_null_array};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use synqx_model::{Error, Result};
-use synqx_sdk::probe::{Effect, Moment};
+use synqx_sdk::probe::{Effect, Moment, Protection};
 use synqx_sdk::{Writer, Written};
 
 use crate::encode::{Encode, encoder};
@@ -54,7 +54,10 @@ impl Lane {
     fn begin(&mut self) -> Result<&mut Current> {
         let staging = &self.staging;
         let (hidden, name) = match &staging.place {
-            Place::File { path, .. } => (Place::staging(path, &staging.run), String::new()),
+            Place::File { path, .. } if staging.probe.protects(Protection::Rename) => {
+                (Place::staging(path, &staging.run), String::new())
+            }
+            Place::File { path, .. } => (path.clone(), String::new()),
             Place::Folder { path, .. } => {
                 let name = format!(
                     "part-{}-{:03}-{:05}.{}",

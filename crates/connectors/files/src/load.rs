@@ -12,8 +12,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Position, Result};
-use synqx_sdk::probe::{Effect, Moment, Probe};
-use synqx_sdk::type_names::render_type;
+use synqx_sdk::probe::{Effect, Moment, Probe, Protection};
 use synqx_sdk::{Budget, Committed, Env, Load, Receipt, Target, Writer};
 
 use crate::config::WriteOptions;
@@ -22,7 +21,7 @@ use crate::lane::Lane;
 use crate::manifest::{self, Commit, Manifest, Part, Pending, Previous};
 use crate::place::{Lock, cannot_write, folder_of, followed, remove, rename, replace_file, sync_folder};
 use crate::read::blocking;
-use crate::write::Look;
+use crate::write::{Look, noted};
 
 /// Where rows go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +256,7 @@ impl FileLoad {
         let lock = Lock::take(&place.lock())?;
         let manifest = place.remembered()?.unwrap_or_default();
         let stored = manifest.fence(&self.target.stream);
-        if stored != self.fence {
+        if stored != self.fence && self.staging.probe.protects(Protection::Fence) {
             return Err(Error::new(
                 Code::E0501,
                 format!("another run took over `{}`", self.target.asset),
@@ -279,7 +278,7 @@ impl FileLoad {
     fn columns(&self) -> Vec<(String, String)> {
         let columns = self.staging.schema.fields().iter();
         columns
-            .map(|f| (f.name().clone(), render_type(f.data_type())))
+            .map(|f| (f.name().clone(), noted(self.staging.options.format, f)))
             .collect()
     }
 
@@ -300,6 +299,7 @@ impl FileLoad {
             stamp: Stamp::of(&metadata),
             rows: file.rows,
             columns: self.columns(),
+            undoes: false,
         })
     }
 
@@ -313,12 +313,16 @@ impl FileLoad {
                 staged.len()
             )));
         };
-        probe.reach(Effect::Publish, Moment::Before)?;
+        probe.reach(Effect::Ready, Moment::Before)?;
         if self.target.replace.keep_previous {
             self.keep_file(path, &mut manifest)?;
         }
-        manifest.pending = Some(self.pending(file, position)?);
-        replace_file(self.staging.place.record(), &manifest.to_text()?)?;
+        if probe.protects(Protection::OneAct) {
+            manifest.pending = Some(self.pending(file, position)?);
+            replace_file(self.staging.place.record(), &manifest.to_text()?)?;
+        }
+        probe.reach(Effect::Ready, Moment::After)?;
+        probe.reach(Effect::Publish, Moment::Before)?;
         rename(&file.hidden, path)?;
         *published = true;
         sync_folder(folder_of(path))?;
@@ -349,12 +353,27 @@ impl FileLoad {
             .or_else(|_| std::fs::copy(path, &staged).map(drop))
             .map_err(|cause| cannot_write(&staged, &cause))?;
         rename(&staged, &kept)?;
+        // Two names of one file: such a rename does nothing. An earlier attempt had kept it already.
+        remove(&staged)?;
         manifest.previous = Some(Previous {
             parts: Vec::new(),
             columns: manifest.columns.clone(),
             rows: manifest.rows,
         });
         Ok(())
+    }
+
+    /// Gives whole parts the names that the manifest will list.
+    fn name_parts(&self, folder: &Path, staged: &[Staged]) -> Result<()> {
+        let probe = &self.staging.probe;
+        probe.reach(Effect::Ready, Moment::Before)?;
+        for file in staged {
+            let path = folder.join(&file.name);
+            self.staging.announce(&path)?;
+            rename(&file.hidden, &path)?;
+        }
+        sync_folder(folder)?;
+        probe.reach(Effect::Ready, Moment::After)
     }
 
     fn publish_folder(&self, folder: &Path, position: &Position, published: &mut bool) -> Result<Receipt> {
@@ -385,19 +404,27 @@ impl FileLoad {
             run,
         });
         manifest.parts.extend(new);
-        self.record(&mut manifest, position);
-        probe.reach(Effect::Publish, Moment::Before)?;
-        for file in &staged {
-            let path = folder.join(&file.name);
-            self.staging.announce(&path)?;
-            rename(&file.hidden, &path)?;
+        let last = probe.protects(Protection::ManifestLast);
+        if last {
+            self.name_parts(folder, &staged)?;
         }
-        sync_folder(folder)?;
+        let one_act = probe.protects(Protection::OneAct);
+        if one_act {
+            self.record(&mut manifest, position);
+        }
         let text = manifest.to_text()?;
+        probe.reach(Effect::Publish, Moment::Before)?;
         // From here on the new manifest may be the one that counts, whatever the answer.
         *published = true;
         replace_file(self.staging.place.record(), &text)?;
         probe.reach(Effect::Publish, Moment::After)?;
+        if !last {
+            self.name_parts(folder, &staged)?;
+        }
+        if !one_act {
+            self.record(&mut manifest, position);
+            replace_file(self.staging.place.record(), &manifest.to_text()?)?;
+        }
         let mut notes = Vec::new();
         if !manifest.obsolete.is_empty() {
             probe.reach(Effect::Cleanup, Moment::Before)?;

@@ -99,6 +99,9 @@ pub(crate) struct Pending {
     pub(crate) rows: u64,
     /// Its columns.
     pub(crate) columns: Vec<(String, String)>,
+    /// It is the previous version that goes back, so that there is none afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) undoes: bool,
 }
 
 /// A version that was replaced and is kept. A single file lies beside the new one under a hidden name.
@@ -171,6 +174,9 @@ impl Manifest {
         if let Some(pending) = self.pending.take().filter(|_| renamed) {
             self.rows = Some(pending.rows);
             self.columns = pending.columns;
+            if pending.undoes {
+                self.previous = None;
+            }
             self.streams.entry(pending.stream).or_default().committed = Some(pending.commit);
         }
         Ok(())

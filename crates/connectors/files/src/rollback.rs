@@ -24,7 +24,7 @@ pub(crate) fn rollback(place: &Place, target: &Target, probe: &dyn Probe) -> Res
     }
     let _lock = Lock::take(&place.lock())?;
     let mut manifest = place.remembered()?.unwrap_or_default();
-    let Some(previous) = manifest.previous.take() else {
+    let Some(previous) = manifest.previous.clone() else {
         return Err(none(target));
     };
     manifest.stream(&target.stream).fence += 1;
@@ -52,6 +52,7 @@ fn folder(
     commit: Commit,
     (target, probe): (&Target, &dyn Probe),
 ) -> Result<Receipt> {
+    manifest.previous = None;
     let undone = std::mem::replace(&mut manifest.parts, previous.parts);
     manifest.columns = previous.columns;
     let rows = |parts: &[crate::manifest::Part]| parts.iter().map(|part| part.rows.unwrap_or(0)).sum();
@@ -98,20 +99,26 @@ fn file(
         deleted: manifest.rows.unwrap_or(0),
         ..Receipt::default()
     };
+    // Until the rename the previous version stays on record: a rollback that dies before it can be done again.
     manifest.pending = Some(Pending {
         stream: target.stream.to_string(),
         commit,
         stamp: Stamp::of(&metadata),
         rows: receipt.inserted,
         columns: previous.columns,
+        undoes: true,
     });
-    probe.reach(Effect::Publish, Moment::Before)?;
+    probe.reach(Effect::Ready, Moment::Before)?;
     replace_file(place.record(), &manifest.to_text()?)?;
+    probe.reach(Effect::Ready, Moment::After)?;
+    probe.reach(Effect::Publish, Moment::Before)?;
     rename(&kept, path)?;
     sync_folder(folder_of(path))?;
     probe.reach(Effect::Publish, Moment::After)?;
     manifest.settle(path)?;
     manifest.rows = previous.rows;
+    probe.reach(Effect::Record, Moment::Before)?;
     replace_file(place.record(), &manifest.to_text()?)?;
+    probe.reach(Effect::Record, Moment::After)?;
     Ok(receipt)
 }

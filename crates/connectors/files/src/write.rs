@@ -7,11 +7,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use synqx_model::spec::{SchemaPolicy, WriteMode};
 use synqx_model::{Code, Error, Result, StreamKey};
-use synqx_sdk::probe::{Effect, Moment};
+use synqx_sdk::annotation::is_uuid;
+use synqx_sdk::probe::{Effect, Moment, Protection};
 use synqx_sdk::type_names::{parse_type, render_type};
 use synqx_sdk::{
     Action, ColumnPath, Committed, Dataset, Delivery, Destination, Env, FenceClaim, FenceKind, Limits, Load,
@@ -148,6 +149,10 @@ impl Writing {
             .as_ref()
             .map(|m| m.columns.clone())
             .unwrap_or_default();
+        let format = look.options.format;
+        // The manifest's types are what text is read as; JSON says its own.
+        let typed =
+            format.is_typed() || (!stored.is_empty() && !matches!(format, Format::Json | Format::Jsonl));
         let found = if !stored.is_empty() {
             stored
         } else if look.manifest.as_ref().is_none_or(|m| !m.parts.is_empty()) {
@@ -158,7 +163,7 @@ impl Writing {
         if found.is_empty() {
             return Ok(());
         }
-        match merge(&found, target, look.options.format) {
+        match merge(&found, target, (format, typed)) {
             Ok((schema, sources, notes)) => {
                 look.schema = schema;
                 look.sources = sources;
@@ -290,7 +295,9 @@ impl Writing {
         replace_file(look.place.record(), &manifest.to_text()?)?;
         probe.reach(Effect::Fence, Moment::After)?;
         probe.reach(Effect::Sweep, Moment::Before)?;
-        sweep(&look.place, &mut manifest, target)?;
+        if probe.protects(Protection::Sweep) {
+            sweep(&look.place, &mut manifest, target)?;
+        }
         probe.reach(Effect::Sweep, Moment::After)?;
         let committed = manifest.committed(&target.stream);
         let staging = Staging::new(look, target, prepared.lanes, &self.env);
@@ -391,6 +398,12 @@ struct Foreign {
 fn mode_possible(target: &Target, place: &Place) -> Result<()> {
     let word = target.mode.as_str();
     match (target.mode, place) {
+        (WriteMode::Replace, _) if target.replace.truncate => Err(Error::new(
+            Code::E0310,
+            format!("`{}` cannot be replaced with `truncate: true`", target.asset),
+        )
+        .with_detail("Files are replaced as a whole; there is no table that could be emptied.")
+        .with_hint("leave `truncate` out")),
         (WriteMode::Replace, _) | (WriteMode::Append, Place::Folder { .. }) => Ok(()),
         (WriteMode::Append, Place::File { .. }) => Err(Error::new(
             Code::E0310,
@@ -415,16 +428,33 @@ fn other_kind(target: &Target, place: &Place) -> Error {
         .with_hint("remove what is there, or choose another name")
 }
 
-/// How a file holds each column: Parquet in its own types, the other formats as text.
+/// The type of a column as the manifest notes it: what the parts are read as. Text that would not give a value of the
+/// type back as it was written is noted as text.
+pub(crate) fn noted(format: Format, field: &Field) -> String {
+    use DataType::{Date64, Decimal32, Decimal64, Decimal128, Decimal256, Duration, Interval, Null, Time64};
+    let data_type = field.data_type();
+    let as_text = match data_type {
+        Null | Date64 | Duration(_) | Interval(_) | Time64(TimeUnit::Nanosecond) => true,
+        Decimal32(_, scale) | Decimal64(_, scale) | Decimal128(_, scale) | Decimal256(_, scale) => *scale < 0,
+        _ => is_uuid(field),
+    };
+    if as_text && !format.is_typed() {
+        "text".to_owned()
+    } else {
+        render_type(data_type)
+    }
+}
+
+/// How a file holds each column: as its own types where the format has types, else as text.
 fn held(format: Format, target: &Target) -> Vec<ColumnPath> {
-    let parquet = format == Format::Parquet;
+    let typed = format.is_typed();
     let path = |field: &FieldRef| {
-        let own = if parquet {
+        let own = if typed {
             render_type(field.data_type())
         } else {
             "text".to_owned()
         };
-        ColumnPath::of(field, own, !parquet, None)
+        ColumnPath::of(field, own, !typed, None)
     };
     target.schema.fields().iter().map(path).collect()
 }
@@ -476,7 +506,8 @@ fn is_part(look: &Look, name: &str) -> bool {
 type Merged = (SchemaRef, Vec<Option<usize>>, Vec<String>);
 
 /// The schema to write so that it fits the parts that are there. Errors: `E0405` with every difference.
-fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<Merged> {
+/// The types of formats that hold none may be `known` nevertheless.
+fn merge(found: &[(String, String)], target: &Target, (format, known): (Format, bool)) -> Result<Merged> {
     let typed = format.is_typed();
     let mut differences = Vec::new();
     let (mut fields, mut sources, mut notes): (Vec<Arc<Field>>, Vec<Option<usize>>, Vec<String>) =
@@ -485,8 +516,8 @@ fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<
         match target.schema.fields().iter().position(|f| f.name() == name) {
             Some(index) => {
                 let field = &target.schema.fields()[index];
-                let own = render_type(field.data_type());
-                if typed && own != *word {
+                let own = noted(format, field);
+                if known && own != *word {
                     differences.push(format!("`{name}` is {word} there and {own} here"));
                 }
                 fields.push(field.clone());
@@ -539,7 +570,7 @@ fn merge(found: &[(String, String)], target: &Target, format: Format) -> Result<
         .with_detail(format!("{}.", differences.join("; ")))
         .with_hint(match (target.policy, typed) {
             (SchemaPolicy::Strict, true) => "set `schema: evolve` to add columns, `schema: ignore` to load what both sides have, or cast before the load",
-            (SchemaPolicy::Strict, false) => "set `schema: ignore` to load what both sides have, or select the same columns before the load",
+            (SchemaPolicy::Strict, false) => "set `schema: ignore` to load what both sides have, or select and cast them as they are there before the load",
             _ => "cast the columns before the load, or write to a new folder",
         }))
 }

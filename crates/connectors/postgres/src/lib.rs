@@ -24,6 +24,8 @@ mod encode;
 mod errors;
 mod fit;
 mod frames;
+#[doc(hidden)]
+pub mod fuzz;
 mod mapping;
 mod names;
 mod numeric;

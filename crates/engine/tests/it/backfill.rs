@@ -4,20 +4,16 @@
 //! the next incremental run goes on as if there had been none. Compared by SQL of the destination itself.
 
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
 use synqx_engine::{BackfillRequest, RunOptions};
 use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Effect, Moment};
+use synqx_sdk::Effect;
 use synqx_testkit::database::ThrowAwayDatabase;
 use synqx_testkit::services::Server;
 
-use crate::crash::Cell;
 use crate::incremental::{number, sql};
+use crate::killing::{Job, after, before, killed_at};
 use crate::setting::{engine, options, read, spec, succeed, write};
-
-const CHILD: &str = "SYNQX_BACKFILL_CHILD";
 
 const UPSERT: &str = "name: t\nconnections: {s: {type: sqlite, path: ./s.db}, d: {type: sqlite, path: ./d.db}}\nnodes:\n  a: {extract: {from: s, asset: src, sync: incremental, cursor: at}}\n  out: {load: {input: a, to: d, asset: dst, write: upsert, key: [id]}}\n";
 
@@ -77,6 +73,10 @@ async fn an_interval_is_read_again_and_the_position_stays() {
     let ran = fill(UPSERT, &request("11", "31", Some("7")), &options(dir.path())).await;
     assert_eq!(ran.expect("fills"), 3);
     assert_eq!(new_rows(dir.path()), (20, 11, 30), "[11, 31)");
+    assert!(
+        !dir.path().join(".synqx/backfills").exists(),
+        "an empty folder stays"
+    );
     assert_eq!(text(dir.path(), position), before);
     sql(dir.path(), "s.db", "insert into src values (41, 41, 'next')");
     let next = succeed(dir.path(), UPSERT).await;
@@ -174,31 +174,11 @@ async fn append_with_consent_has_each_slice_once() {
     );
 }
 
-/// The child: fills back under a probe that kills it. Without its variable it is not a child and has nothing to do.
-#[tokio::test(flavor = "multi_thread")]
-async fn child() {
-    let Ok(task) = std::env::var(CHILD) else { return };
-    let parts: Vec<&str> = task.splitn(4, '|').collect();
-    let effect = *Effect::ALL
-        .iter()
-        .find(|e| e.as_str() == parts[1])
-        .expect("an effect");
-    let moment = if parts[2] == "before" {
-        Moment::Before
-    } else {
-        Moment::After
-    };
-    let dir = Path::new(parts[0]);
-    let mut options = options(dir);
-    options.probe = Arc::new(Cell::new(
-        effect,
-        moment,
-        parts[3].parse().expect("a number"),
-        true,
-    ));
-    let request: Vec<String> = read(dir, "request").lines().map(str::to_owned).collect();
-    let filled = fill(&read(dir, "pipeline.yaml"), &asked(&request), &options).await;
-    filled.expect("an undisturbed backfill");
+/// What a child does: fills `pipeline.yaml` back as the lines of `request` say.
+pub(crate) async fn fill_as_requested(dir: &Path, options: &RunOptions) -> Result<()> {
+    let lines: Vec<String> = read(dir, "request").lines().map(str::to_owned).collect();
+    let filled = fill(&read(dir, "pipeline.yaml"), &asked(&lines), options).await;
+    filled.map(drop)
 }
 
 fn asked(lines: &[String]) -> BackfillRequest {
@@ -208,39 +188,20 @@ fn asked(lines: &[String]) -> BackfillRequest {
     }
 }
 
-/// Kills a backfill at the nth time it comes to a cell.
-fn killed_at(dir: &Path, effect: Effect, moment: &str, nth: u32) -> bool {
-    let status = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "backfill::child", "--test-threads", "1"])
-        .env(
-            CHILD,
-            format!("{}|{}|{moment}|{nth}", dir.display(), effect.as_str()),
-        )
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .expect("a child");
-    assert!(
-        status.success() || status.code().is_none(),
-        "the child failed by itself at {effect:?} {moment}"
-    );
-    status.code().is_none()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_and_between_slices_it_goes_on_and_nothing_is_doubled() {
     let mut reached = 0;
-    for (effect, moment, nth) in [
-        (Effect::Intent, "after", 2),
-        (Effect::Interval, "after", 2),
-        (Effect::Write, "after", 2),
-        (Effect::Mark, "after", 2),
-        (Effect::Publish, "before", 2),
-        (Effect::Publish, "after", 2),
-        (Effect::Done, "before", 2),
-        (Effect::Done, "after", 2),
-        (Effect::Publish, "after", 4),
-        (Effect::Done, "after", 4),
+    for cell in [
+        after(Effect::Intent).nth(2),
+        after(Effect::Interval).nth(2),
+        after(Effect::Write).nth(2),
+        after(Effect::Mark).nth(2),
+        before(Effect::Publish).nth(2),
+        after(Effect::Publish).nth(2),
+        before(Effect::Done).nth(2),
+        after(Effect::Done).nth(2),
+        after(Effect::Publish).nth(4),
+        after(Effect::Done).nth(4),
     ] {
         let dir = tempfile::tempdir().expect("a folder");
         sql(
@@ -251,10 +212,10 @@ async fn killed_in_and_between_slices_it_goes_on_and_nothing_is_doubled() {
         let append = UPSERT.replace("write: upsert, key: [id]", "write: append");
         write(dir.path(), "pipeline.yaml", &append);
         write(dir.path(), "request", "1\n5\n1\n");
-        reached += usize::from(killed_at(dir.path(), effect, moment, nth));
+        reached += usize::from(killed_at(dir.path(), Job::Backfill, cell));
         let lines: Vec<String> = read(dir.path(), "request").lines().map(str::to_owned).collect();
         let ran = fill(&append, &asked(&lines), &options(dir.path())).await;
-        ran.unwrap_or_else(|error| panic!("{effect:?} {moment} {nth}: {error:?}"));
+        ran.unwrap_or_else(|error| panic!("{cell}: {error:?}"));
         assert_eq!(
             number(
                 dir.path(),
@@ -262,7 +223,7 @@ async fn killed_in_and_between_slices_it_goes_on_and_nothing_is_doubled() {
                 "select count(*) * 1000 + count(distinct id) * 100 + sum(id) from dst"
             ),
             5515,
-            "{effect:?} {moment} {nth}"
+            "{cell}"
         );
     }
     assert_eq!(reached, 10, "every cell was reached");
@@ -279,7 +240,11 @@ async fn an_appending_slice_that_nobody_can_know_of_stops() {
     let append = UPSERT.replace("write: upsert, key: [id]", "write: append");
     write(dir.path(), "pipeline.yaml", &append);
     write(dir.path(), "request", "1\n3\n1\n");
-    assert!(killed_at(dir.path(), Effect::Publish, "after", 2));
+    assert!(killed_at(
+        dir.path(),
+        Job::Backfill,
+        after(Effect::Publish).nth(2)
+    ));
     succeed(dir.path(), &append).await;
     let lines: Vec<String> = read(dir.path(), "request").lines().map(str::to_owned).collect();
     let error: Error = fill(&append, &asked(&lines), &options(dir.path()))
@@ -358,7 +323,7 @@ async fn postgres_times_are_filled_back_by_the_day() {
             "2024-01-02\n2024-01-05T06:00:00+00:00\n1d\n",
         );
         assert!(
-            killed_at(dir.path(), Effect::Publish, "after", 2),
+            killed_at(dir.path(), Job::Backfill, after(Effect::Publish).nth(2)),
             "killed in the second slice"
         );
         let asked = BackfillRequest {

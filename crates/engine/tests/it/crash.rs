@@ -1,87 +1,27 @@
 //! The crash matrix: kill the process before and after every effect, lose every commit's answer, restart, compare.
 //!
-//! The harness re-executes this test binary: the child runs a pipeline with a probe that aborts the process at one
-//! cell (effect, moment, occurrence), the parent runs the same document again in the same folder and compares the
-//! destination with the undisturbed one. A cell that is not reached says so in the table; a wrong one fails, and so does
-//! one in which nothing was wrong before the restart: then nothing would be shown. A second pass kills the restarted run
-//! as well, at every cell. Another test removes a protection and demands that the harness sees it.
+//! `killing` has the process that dies; here a parent runs the same document again in the same folder and compares with
+//! an undisturbed run what readers see, what was set aside and what lies around. Before the restart readers must see what
+//! was there before, or the new rows, and something must be wrong, else the cell would show nothing. A second pass kills
+//! the restarted run as well. `cases` says which protection each cell needs, by taking protections away.
 
+mod alive;
+mod cases;
+mod changed;
 mod postgres;
+pub(crate) mod rollback;
+mod scenarios;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use synqx_model::{Code, Error, Result};
-use synqx_sdk::{Effect, Moment, Probe};
+use synqx_model::Result;
+use synqx_sdk::{Effect, Moment, Probe, Protection};
 
-use crate::setting::{engine, files_below, options, read, sorted_lines, spec, write};
+use crate::killing::{Cell, Fate, Job, Script, after, before, killed_at, small, strike};
+use crate::setting::{engine, files_below, read, spec, write};
 
 const ROWS: usize = 12_000;
-
-/// Where a child is told what to do.
-const CHILD: &str = "SYNQX_CRASH_CHILD";
-
-/// Aborts the process at one cell, or loses the answer there.
-#[derive(Debug)]
-pub(crate) struct Cell {
-    effect: Effect,
-    moment: Moment,
-    nth: u32,
-    kill: bool,
-    seen: AtomicU32,
-}
-
-impl Cell {
-    pub(crate) fn new(effect: Effect, moment: Moment, nth: u32, kill: bool) -> Self {
-        Cell {
-            effect,
-            moment,
-            nth,
-            kill,
-            seen: AtomicU32::new(0),
-        }
-    }
-}
-
-impl Probe for Cell {
-    fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
-        if (effect, moment) != (self.effect, self.moment)
-            || self.seen.fetch_add(1, Ordering::SeqCst) + 1 != self.nth
-        {
-            return Ok(());
-        }
-        if self.kill {
-            std::process::abort();
-        }
-        Err(Error::new(Code::E0317, "the answer was lost"))
-    }
-}
-
-/// Counts how often each cell is reached, so that only those are tried.
-#[derive(Debug, Default)]
-struct Reached(Mutex<BTreeMap<(Effect, Moment), u32>>);
-
-impl Reached {
-    fn often(&self, effect: Effect, moment: Moment) -> u32 {
-        let counts = self.0.lock().expect("counts");
-        counts.get(&(effect, moment)).copied().unwrap_or_default()
-    }
-}
-
-impl Probe for Reached {
-    fn reach(&self, effect: Effect, moment: Moment) -> Result<()> {
-        *self
-            .0
-            .lock()
-            .expect("counts")
-            .entry((effect, moment))
-            .or_default() += 1;
-        Ok(())
-    }
-}
 
 /// How often an effect is worth killing at. A new effect without a row here does not compile.
 fn occurrences(effect: Effect) -> &'static [u32] {
@@ -95,6 +35,7 @@ fn occurrences(effect: Effect) -> &'static [u32] {
         | Effect::Seal
         | Effect::Quarantine
         | Effect::Mark
+        | Effect::Ready
         | Effect::Publish
         | Effect::Record
         | Effect::Cleanup
@@ -102,58 +43,14 @@ fn occurrences(effect: Effect) -> &'static [u32] {
     }
 }
 
-/// The child: runs a document under a probe. Without its variable it is not a child and has nothing to do.
-#[tokio::test(flavor = "multi_thread")]
-async fn child() {
-    let Ok(task) = std::env::var(CHILD) else { return };
-    let parts: Vec<&str> = task.splitn(5, '|').collect();
-    let effect = *Effect::ALL
-        .iter()
-        .find(|e| e.as_str() == parts[1])
-        .expect("an effect");
-    let moment = if parts[2] == "before" {
-        Moment::Before
-    } else {
-        Moment::After
-    };
-    let dir = Path::new(parts[0]);
-    let mut options = options(dir);
-    options.memory = synqx_model::ByteSize::mib(8);
-    options.probe = Arc::new(Cell::new(
-        effect,
-        moment,
-        parts[3].parse().expect("a number"),
-        true,
-    ));
-    let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
-    if let Some(error) = outcome.error {
-        panic!("{error:?}");
-    }
-}
-
-/// Kills a run at a cell. `false` when the cell was not reached (the run then ended well).
-fn killed_at(dir: &Path, effect: Effect, moment: Moment, nth: u32) -> bool {
-    let moment = if moment == Moment::Before {
-        "before"
-    } else {
-        "after"
-    };
-    let status = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "crash::child", "--test-threads", "1"])
-        .env(
-            CHILD,
-            format!("{}|{}|{moment}|{nth}|", dir.display(), effect.as_str()),
-        )
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .expect("a child");
-    assert!(
-        status.success() || status.code().is_none(),
-        "the child failed by itself at {} {moment}",
-        effect.as_str()
-    );
-    status.code().is_none()
+/// Every cell, in the order of effects.
+fn cells() -> impl Iterator<Item = Cell> {
+    Effect::ALL.iter().flat_map(|effect| {
+        let moments = [before(*effect), after(*effect)];
+        moments
+            .into_iter()
+            .flat_map(|cell| occurrences(cell.effect).iter().map(move |nth| cell.nth(*nth)))
+    })
 }
 
 /// What a scenario needs to know about its destination.
@@ -161,15 +58,19 @@ fn killed_at(dir: &Path, effect: Effect, moment: Moment, nth: u32) -> bool {
 trait Scenario: Sync {
     /// For the table.
     fn name(&self) -> String;
-    /// A fresh folder (and table) with what is there before the run. Returns the document.
-    async fn prepare(&self, dir: &Path) -> String;
-    /// The destination's rows, sorted.
-    async fn rows(&self, dir: &Path) -> Vec<String>;
+    /// What can be taken away here.
+    fn protections(&self) -> &'static [Protection];
+    /// Makes what is there before the run; `in/src.csv` has `size` rows already. Returns the document.
+    async fn prepare(&self, dir: &Path, size: usize) -> String;
+    /// What readers of each load see: rows, sorted.
+    async fn seen(&self, dir: &Path) -> Vec<Vec<String>>;
     /// Staging that is still there.
     async fn leftovers(&self, dir: &Path) -> Vec<String>;
-    /// Looking at the rows changes nothing, so that they can be looked at before the restart.
-    fn shows_harm(&self) -> bool {
-        true
+    /// What happens to the source between a crash and the restart.
+    fn meanwhile(&self, _dir: &Path, _size: usize) {}
+    /// What happens after the run that is looked at: a next one, where its rows depend on this one's position.
+    async fn later(&self, _dir: &Path, _size: usize) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -179,14 +80,16 @@ fn mode_keys(mode: &str) -> &'static str {
         "upsert" | "mirror" => ", key: [k]",
         "delete_insert" => ", partition_by: [k]",
         "scd2" => ", key: [k], scd2: {time: k}",
+        "replace keeping" => ", replace: {keep_previous: true}",
         _ => "",
     }
 }
 
-/// A table with rows that the modes treat differently: one whose key does not arrive, one whose key does.
+/// A table with rows that the modes treat differently: one whose key does not arrive, one whose key does. An append has
+/// no key that would refuse rows that come twice.
 fn table_ddl(mode: &str) -> &'static str {
     match mode {
-        "append" => "create table t (k bigint primary key, v text); insert into t values (-5, 'old');",
+        "append" => "create table t (k bigint, v text); insert into t values (-5, 'old');",
         "scd2" => {
             "create table t (k bigint, v text, valid_from bigint, valid_to bigint, is_current boolean, primary key (k, valid_from)); \
              insert into t values (-5, 'old', 1, null, true), (77, 'old', 5, null, true);"
@@ -205,10 +108,6 @@ fn row_text(mode: &str) -> &'static str {
     }
 }
 
-fn source(dir: &Path) {
-    source_of(dir, ROWS);
-}
-
 fn source_of(dir: &Path, rows: usize) {
     let mut text = String::from("k,v\n");
     for i in 0..rows {
@@ -223,82 +122,170 @@ fn document(connection: &str, load: &str) -> String {
     )
 }
 
-async fn restart(dir: &Path) -> Arc<Reached> {
-    let reached = Arc::new(Reached::default());
-    let mut options = options(dir);
-    options.memory = synqx_model::ByteSize::mib(8);
-    options.probe = Arc::clone(&reached) as Arc<dyn Probe>;
+/// Runs the document of a folder under a script.
+async fn run_under(dir: &Path, script: &Arc<Script>) -> Result<()> {
+    let mut options = small(dir);
+    options.probe = Arc::clone(script) as Arc<dyn Probe>;
     let outcome = engine().run(&spec(&read(dir, "pipeline.yaml")), &options).await;
-    if let Some(error) = outcome.error {
-        panic!("the restart failed: {error:?}");
-    }
-    reached
+    outcome.error.map_or(Ok(()), Err)
 }
 
-/// What is wrong with a folder, compared with the undisturbed rows.
-async fn faults(scenario: &dyn Scenario, dir: &Path, undisturbed: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
-    let rows = scenario.rows(dir).await;
-    if rows != undisturbed {
-        found.push(format!("{} rows instead of {}", rows.len(), undisturbed.len()));
+async fn restart(dir: &Path) -> Arc<Script> {
+    let script = Arc::new(Script::default());
+    if let Err(error) = run_under(dir, &script).await {
+        panic!("the restart failed: {error:?}");
     }
-    let leftovers = scenario.leftovers(dir).await;
-    if !leftovers.is_empty() {
-        found.push(format!("left behind {leftovers:?}"));
+    script
+}
+
+/// Rows that were set aside, and files that are not whole.
+fn set_aside(dir: &Path) -> (i64, Vec<String>) {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let home = dir.join(".synqx/quarantine");
+    let (whole, parts): (Vec<_>, Vec<_>) = files_below(&home)
+        .into_iter()
+        .partition(|name| name.ends_with(".parquet"));
+    let rows = whole.iter().map(|name| {
+        let file = std::fs::File::open(home.join(name)).expect("a file");
+        let reader = SerializedFileReader::new(file).expect("a quarantine file");
+        reader.metadata().file_metadata().num_rows()
+    });
+    (rows.sum(), parts)
+}
+
+/// What an undisturbed run makes of a scenario.
+struct Undisturbed {
+    /// What readers see before it, and after it.
+    visible: [Vec<Vec<String>>; 2],
+    /// What they see at the end, after what comes later.
+    end: Vec<Vec<String>>,
+    set_aside: i64,
+    reached: Arc<Script>,
+}
+
+impl Undisturbed {
+    async fn of(scenario: &dyn Scenario, size: usize) -> Self {
+        let dir = ready(scenario, size).await;
+        let first = scenario.seen(dir.path()).await;
+        let reached = restart(dir.path()).await;
+        let visible = [first, scenario.seen(dir.path()).await];
+        assert_ne!(
+            visible[0],
+            visible[1],
+            "{}: a run that does nothing",
+            scenario.name()
+        );
+        let later = scenario.later(dir.path(), size).await;
+        later.expect("an undisturbed scenario");
+        Undisturbed {
+            visible,
+            end: scenario.seen(dir.path()).await,
+            set_aside: set_aside(dir.path()).0,
+            reached,
+        }
     }
-    let intents = files_below(&dir.join(".synqx/runs"));
-    let intents: Vec<String> = intents.into_iter().filter(|f| f.ends_with("intent")).collect();
-    if !intents.is_empty() {
-        found.push(format!("left behind {intents:?}"));
+
+    /// What readers of a load see must be all of the old rows or all of the new ones.
+    async fn torn(&self, scenario: &dyn Scenario, dir: &Path) -> Option<String> {
+        let seen = scenario.seen(dir).await;
+        let [first, last] = &self.visible;
+        let torn = seen
+            .iter()
+            .zip(first.iter().zip(last))
+            .position(|(seen, (first, last))| seen != first && seen != last);
+        torn.map(|load| {
+            format!(
+                "readers of load {load} see {} rows, neither old nor new",
+                seen[load].len()
+            )
+        })
     }
-    found
+
+    /// What is wrong with a folder whose run was disturbed and has ended.
+    async fn faults(&self, scenario: &dyn Scenario, dir: &Path, size: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Err(error) = scenario.later(dir, size).await {
+            found.push(format!("the run after it failed: {error}"));
+        }
+        let seen = scenario.seen(dir).await;
+        for (load, (seen, end)) in seen.iter().zip(&self.end).enumerate() {
+            if seen != end {
+                found.push(format!(
+                    "load {load}: {} rows instead of {}",
+                    seen.len(),
+                    end.len()
+                ));
+            }
+        }
+        let (rows, parts) = set_aside(dir);
+        if rows != self.set_aside {
+            found.push(format!("{rows} rows are set aside instead of {}", self.set_aside));
+        }
+        let intents = files_below(&dir.join(".synqx/runs"));
+        let intents = intents.into_iter().filter(|f| f.ends_with("intent"));
+        let left: Vec<String> = scenario
+            .leftovers(dir)
+            .await
+            .into_iter()
+            .chain(parts)
+            .chain(intents)
+            .collect();
+        if !left.is_empty() {
+            found.push(format!("left behind {left:?}"));
+        }
+        found
+    }
+
+    /// Whether nothing is wrong before the restart: then nothing would be shown.
+    async fn idle(&self, scenario: &dyn Scenario, dir: &Path) -> bool {
+        let intents = files_below(&dir.join(".synqx/runs"));
+        scenario.seen(dir).await == self.visible[1]
+            && scenario.leftovers(dir).await.is_empty()
+            && !intents.iter().any(|f| f.ends_with("intent"))
+    }
 }
 
 /// A folder that is ready for a run.
-async fn ready(scenario: &dyn Scenario) -> tempfile::TempDir {
+async fn ready(scenario: &dyn Scenario, size: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = scenario.prepare(dir.path()).await;
+    source_of(dir.path(), size);
+    let yaml = scenario.prepare(dir.path(), size).await;
     write(dir.path(), "pipeline.yaml", &yaml);
     dir
+}
+
+/// A run killed after its intent was closed had succeeded; a person would not run it again.
+fn succeeded(cell: Cell) -> bool {
+    (cell.effect, cell.moment) == (Effect::Done, Moment::After)
 }
 
 /// Runs every cell of a scenario and prints its row of the table. Holes are collected, so one run shows them all.
 async fn matrix(scenario: &dyn Scenario) {
     let started = std::time::Instant::now();
-    let (reached, undisturbed) = {
-        let dir = ready(scenario).await;
-        let reached = restart(dir.path()).await;
-        (reached, scenario.rows(dir.path()).await)
-    };
-    assert!(undisturbed.len() >= ROWS - 10, "{} rows", undisturbed.len());
+    let undisturbed = Undisturbed::of(scenario, ROWS).await;
     let mut holes = Vec::new();
     let mut row = format!("{:<26}", scenario.name());
-    for effect in Effect::ALL {
-        for moment in [Moment::Before, Moment::After] {
-            for nth in occurrences(*effect) {
-                if reached.often(*effect, moment) < *nth {
-                    row.push_str(" ·");
-                    continue;
-                }
-                let cell = format!("{} {moment:?} {nth}", effect.as_str());
-                let dir = ready(scenario).await;
-                if !killed_at(dir.path(), *effect, moment, *nth) {
-                    holes.push(format!("{cell}: was not reached a second time"));
-                }
-                // A run killed after its intent was closed had succeeded; a person would not run it again.
-                if (*effect, moment) != (Effect::Done, Moment::After) {
-                    // Looking may itself read further (`Incremental` does), so not there.
-                    if scenario.shows_harm() && faults(scenario, dir.path(), &undisturbed).await.is_empty() {
-                        holes.push(format!("{cell}: nothing was wrong before the restart"));
-                    }
-                    restart(dir.path()).await;
-                }
-                let wrong = faults(scenario, dir.path(), &undisturbed).await;
-                row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
-                holes.extend(wrong.into_iter().map(|wrong| format!("{cell}: {wrong}")));
-            }
+    for cell in cells() {
+        if undisturbed.reached.often(cell) < cell.nth {
+            row.push_str(" ·");
+            continue;
         }
+        let dir = ready(scenario, ROWS).await;
+        if !killed_at(dir.path(), Job::Run, cell) {
+            holes.push(format!("{cell}: was not reached a second time"));
+        }
+        let mut wrong = Vec::new();
+        wrong.extend(undisturbed.torn(scenario, dir.path()).await);
+        scenario.meanwhile(dir.path(), ROWS);
+        if !succeeded(cell) {
+            if undisturbed.idle(scenario, dir.path()).await {
+                wrong.push("nothing was wrong before the restart".to_owned());
+            }
+            restart(dir.path()).await;
+        }
+        wrong.extend(undisturbed.faults(scenario, dir.path(), ROWS).await);
+        row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
+        holes.extend(wrong.into_iter().map(|wrong| format!("{cell}: {wrong}")));
     }
     println!("{row}  {:.0} s", started.elapsed().as_secs_f64());
     recovery(scenario, &undisturbed, &mut holes).await;
@@ -307,443 +294,51 @@ async fn matrix(scenario: &dyn Scenario) {
 }
 
 /// Kills a run just before and just after it publishes, kills its restart at every cell, and restarts once more.
-async fn recovery(scenario: &dyn Scenario, undisturbed: &[String], holes: &mut Vec<String>) {
+async fn recovery(scenario: &dyn Scenario, undisturbed: &Undisturbed, holes: &mut Vec<String>) {
     let started = std::time::Instant::now();
     let mut row = format!("{:<26}", format!("  again {}", scenario.name()));
-    for first in [Moment::Before, Moment::After] {
+    for first in [before(Effect::Publish), after(Effect::Publish)] {
         row.push_str(" |");
         let dead = async || {
-            let dir = ready(scenario).await;
-            assert!(killed_at(dir.path(), Effect::Publish, first, 1), "is reached");
+            let dir = ready(scenario, ROWS).await;
+            assert!(killed_at(dir.path(), Job::Run, first), "is reached");
+            scenario.meanwhile(dir.path(), ROWS);
             dir
         };
         let reached = restart(dead().await.path()).await;
-        for effect in Effect::ALL {
-            for second in [Moment::Before, Moment::After] {
-                if reached.often(*effect, second) == 0 {
-                    row.push_str(" ·");
-                    continue;
-                }
-                let dir = dead().await;
-                assert!(killed_at(dir.path(), *effect, second, 1), "is reached again");
-                if (*effect, second) != (Effect::Done, Moment::After) {
-                    restart(dir.path()).await;
-                }
-                let wrong = faults(scenario, dir.path(), undisturbed).await;
-                row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
-                let cell = format!("publish {first:?}, then {} {second:?}", effect.as_str());
-                holes.extend(wrong.into_iter().map(|wrong| format!("{cell}: {wrong}")));
+        for second in cells().filter(|cell| cell.nth == 1) {
+            if reached.often(second) == 0 {
+                row.push_str(" ·");
+                continue;
             }
+            let dir = dead().await;
+            assert!(killed_at(dir.path(), Job::Run, second), "is reached again");
+            if !succeeded(second) {
+                restart(dir.path()).await;
+            }
+            let wrong = undisturbed.faults(scenario, dir.path(), ROWS).await;
+            row.push_str(if wrong.is_empty() { " ✓" } else { " ✗" });
+            holes.extend(
+                wrong
+                    .into_iter()
+                    .map(|wrong| format!("{first}, then {second}: {wrong}")),
+            );
         }
     }
     println!("{row}  {:.0} s", started.elapsed().as_secs_f64());
 }
 
 /// The commit's answer is lost, the process lives: the run itself must find out and end right.
-async fn lost_answer(scenario: &dyn Scenario, undisturbed: &[String]) {
-    let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = scenario.prepare(dir.path()).await;
-    write(dir.path(), "pipeline.yaml", &yaml);
-    let mut options = options(dir.path());
-    options.memory = synqx_model::ByteSize::mib(8);
+async fn lost_answer(scenario: &dyn Scenario, undisturbed: &Undisturbed) {
+    let dir = ready(scenario, ROWS).await;
+    let mut options = small(dir.path());
     options.retries = 2;
-    options.probe = Arc::new(Cell::new(Effect::Publish, Moment::After, 1, false));
-    let outcome = engine().run(&spec(&yaml), &options).await;
-    assert!(
-        outcome.error.is_none(),
-        "{}: {:?}",
-        scenario.name(),
-        outcome.error
-    );
-    assert_eq!(
-        scenario.rows(dir.path()).await,
-        undisturbed,
-        "{}: after a lost answer",
-        scenario.name()
-    );
-    assert!(
-        scenario.leftovers(dir.path()).await.is_empty(),
-        "{}: after a lost answer",
-        scenario.name()
-    );
-}
-
-struct Files(&'static str);
-
-#[async_trait::async_trait]
-impl Scenario for Files {
-    fn name(&self) -> String {
-        format!("files {}", self.0)
-    }
-
-    async fn prepare(&self, dir: &Path) -> String {
-        let keeping = if self.0.ends_with("keeping") {
-            ", replace: {keep_previous: true}"
-        } else {
-            ""
-        };
-        match self.0.trim_end_matches(" keeping") {
-            "file replace" => {
-                write(dir, "out/o.csv", "k,v\n-1,old\n");
-                document(
-                    "{type: local_file, path: ./out}",
-                    &format!("asset: o.csv, write: replace{keeping}"),
-                )
-            }
-            mode => {
-                let first = document(
-                    "{type: local_file, path: ./out}",
-                    "asset: parts/, write: append, options: {format: csv}",
-                )
-                .replace("name: crash", "name: earlier")
-                .replace("src.csv", "old.csv");
-                write(dir, "in/old.csv", "k,v\n100,old\n");
-                let outcome = engine().run(&spec(&first), &options(dir)).await;
-                assert!(outcome.error.is_none(), "{:?}", outcome.error);
-                let mode = mode.trim_start_matches("folder ");
-                document(
-                    "{type: local_file, path: ./out}",
-                    &format!("asset: parts/, write: {mode}{keeping}, options: {{format: csv}}"),
-                )
-            }
-        }
-    }
-
-    async fn rows(&self, dir: &Path) -> Vec<String> {
-        if self.0.starts_with("file replace") {
-            let mut rows = sorted_lines(dir, "out/o.csv");
-            if dir.join("out/.o.csv.previous").exists() {
-                let previous = sorted_lines(dir, "out/.o.csv.previous");
-                rows.extend(previous.into_iter().map(|row| format!("previous {row}")));
-            }
-            return rows;
-        }
-        let manifest: serde_json::Value =
-            serde_json::from_str(&read(dir, "out/parts/_synqx_manifest.json")).expect("JSON");
-        let parts = manifest["parts"].as_array().expect("parts");
-        let mut rows = Vec::new();
-        for part in parts {
-            rows.extend(sorted_lines(
-                dir,
-                &format!("out/parts/{}", part["name"].as_str().expect("a name")),
-            ));
-        }
-        for part in manifest["previous"]["parts"].as_array().into_iter().flatten() {
-            let name = part["name"].as_str().expect("a name");
-            let previous = sorted_lines(dir, &format!("out/parts/{name}"));
-            rows.extend(previous.into_iter().map(|row| format!("previous {row}")));
-        }
-        rows.sort();
-        rows
-    }
-
-    async fn leftovers(&self, dir: &Path) -> Vec<String> {
-        let files = files_below(&dir.join("out"));
-        if self.0.starts_with("file replace") {
-            return files.into_iter().filter(|f| f.contains("tmp")).collect();
-        }
-        let manifest = read(dir, "out/parts/_synqx_manifest.json");
-        let stray = |f: &String| {
-            let name = f.rsplit('/').next().unwrap_or(f);
-            f.contains("tmp") || (name.starts_with("part-") && !manifest.contains(name))
-        };
-        files.into_iter().filter(stray).collect()
-    }
-}
-
-struct Sqlite(&'static str);
-
-#[async_trait::async_trait]
-impl Scenario for Sqlite {
-    fn name(&self) -> String {
-        format!("sqlite {}", self.0)
-    }
-
-    async fn prepare(&self, dir: &Path) -> String {
-        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        db.execute_batch(table_ddl(self.0)).expect("a table");
-        document(
-            "{type: sqlite, path: ./t.db}",
-            &format!("asset: t, write: {}{}", self.0, mode_keys(self.0)),
-        )
-    }
-
-    async fn rows(&self, dir: &Path) -> Vec<String> {
-        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        let mut statement = db
-            .prepare(&format!("select {} from t", row_text(self.0)))
-            .expect("a query");
-        let rows = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .expect("rows");
-        let mut rows: Vec<String> = rows.map(|r| r.expect("a row")).collect();
-        rows.sort();
-        rows
-    }
-
-    async fn leftovers(&self, dir: &Path) -> Vec<String> {
-        let db = rusqlite::Connection::open(dir.join("t.db")).expect("a database");
-        let mut statement =
-            db.prepare("select name from sqlite_master where name like '\\_synqx%' escape '\\' and name <> '_synqx_commit' and type = 'table'").expect("a query");
-        let names = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .expect("rows");
-        names.map(|n| n.expect("a name")).collect()
-    }
-}
-
-fn two_databases(dir: &Path) -> Vec<String> {
-    let mut rows = Vec::new();
-    for file in ["t.db", "u.db"] {
-        let db = rusqlite::Connection::open(dir.join(file)).expect("a database");
-        let mut statement = db.prepare("select k || ',' || v from t").expect("a query");
-        let found = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .expect("rows");
-        rows.extend(found.map(|row| format!("{file} {}", row.expect("a row"))));
-    }
-    rows.sort();
-    rows
-}
-
-/// An incremental read into two databases that had half of the rows before. Tables have no key, so a row that comes
-/// twice is seen; a further run at the end sees whether the positions of both go on from the same place.
-struct Incremental;
-
-#[async_trait::async_trait]
-impl Scenario for Incremental {
-    fn name(&self) -> String {
-        "incremental, two loads".to_owned()
-    }
-
-    fn shows_harm(&self) -> bool {
-        false
-    }
-
-    async fn prepare(&self, dir: &Path) -> String {
-        let yaml = document("{type: sqlite, path: ./t.db}", "asset: t, write: append")
-            .replace("asset: src.csv}", "asset: src.csv, sync: incremental, cursor: k}")
-            .replace("nodes:", "  other: {type: sqlite, path: ./u.db}\nnodes:");
-        let yaml = format!("{yaml}  second: {{load: {{input: v, to: other, asset: t, write: append}}}}\n");
-        source_of(dir, ROWS / 2);
-        let outcome = engine().run(&spec(&yaml), &options(dir)).await;
-        assert!(outcome.error.is_none(), "{:?}", outcome.error);
-        source(dir);
-        yaml
-    }
-
-    async fn rows(&self, dir: &Path) -> Vec<String> {
-        source_of(dir, ROWS + 50);
-        restart(dir).await;
-        two_databases(dir)
-    }
-
-    async fn leftovers(&self, dir: &Path) -> Vec<String> {
-        Sqlite("append").leftovers(dir).await
-    }
-}
-
-/// New files into two databases that had the first file before. The file killed over is `src.csv`; another one follows.
-struct NewFiles;
-
-#[async_trait::async_trait]
-impl Scenario for NewFiles {
-    fn name(&self) -> String {
-        "new files, two loads".to_owned()
-    }
-
-    async fn prepare(&self, dir: &Path) -> String {
-        let yaml = document("{type: sqlite, path: ./t.db}", "asset: t, write: append")
-            .replace("asset: src.csv}", "asset: \"*.csv\", sync: incremental}")
-            .replace("nodes:", "  other: {type: sqlite, path: ./u.db}\nnodes:");
-        let yaml = format!("{yaml}  second: {{load: {{input: v, to: other, asset: t, write: append}}}}\n");
-        std::fs::rename(dir.join("in/src.csv"), dir.join("src.csv")).expect("moves");
-        write(dir, "in/z.csv", "k,v\n100001,first\n");
-        let outcome = engine().run(&spec(&yaml), &options(dir)).await;
-        assert!(outcome.error.is_none(), "{:?}", outcome.error);
-        std::fs::rename(dir.join("src.csv"), dir.join("in/src.csv")).expect("moves");
-        yaml
-    }
-
-    fn shows_harm(&self) -> bool {
-        false
-    }
-
-    async fn rows(&self, dir: &Path) -> Vec<String> {
-        write(dir, "in/a.csv", "k,v\n100002,late\n");
-        restart(dir).await;
-        two_databases(dir)
-    }
-
-    async fn leftovers(&self, dir: &Path) -> Vec<String> {
-        Sqlite("append").leftovers(dir).await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn reads_of_new_files_have_no_hole() {
-    matrix(&NewFiles).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn incremental_runs_have_no_hole() {
-    matrix(&Incremental).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn files_have_no_hole() {
-    let modes = [
-        "file replace",
-        "file replace keeping",
-        "folder append",
-        "folder replace",
-        "folder replace keeping",
-    ];
-    for mode in modes {
-        matrix(&Files(mode)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_has_no_hole() {
-    for mode in ["append", "replace", "upsert"] {
-        matrix(&Sqlite(mode)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_has_no_hole_in_modes_that_delete_or_keep_history() {
-    for mode in ["delete_insert", "mirror", "scd2"] {
-        matrix(&Sqlite(mode)).await;
-    }
-}
-
-/// Without the intent a restart cannot know that its rows are there: the harness must see them twice.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_harness_sees_a_protection_that_was_removed() {
-    let scenario = Sqlite("append");
-    let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = scenario
-        .prepare(dir.path())
-        .await
-        .replace("asset: t,", "asset: u,");
-    write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(
-        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
-        "the cell is reached"
-    );
-    std::fs::remove_dir_all(dir.path().join(".synqx/runs")).expect("the intent");
-    restart(dir.path()).await;
-    let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
-    let rows: i64 = db
-        .query_row("select count(*) from u", [], |row| row.get(0))
-        .expect("a count");
-    assert_eq!(rows, 2 * (ROWS as i64 - 10));
-}
-
-/// A run of this document that died after an effect, in a folder of its own.
-async fn died_after(scenario: &dyn Scenario, effect: Effect) -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = scenario.prepare(dir.path()).await;
-    write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(killed_at(dir.path(), effect, Moment::After, 1), "is reached");
-    (dir, yaml)
-}
-
-/// `--reset` means the beginning, also when an interrupted run had noted another interval.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reset_is_not_forgotten_over_an_interrupted_run() {
-    let (dir, yaml) = died_after(&Incremental, Effect::Interval).await;
-    let mut options = options(dir.path());
-    options.reset = true;
-    let outcome = engine().run(&spec(&yaml), &options).await;
-    assert!(outcome.error.is_none(), "{:?}", outcome.error);
-    let read = outcome
-        .manifest
-        .steps
-        .iter()
-        .find(|s| s.node == "a")
-        .expect("the extract");
-    assert_eq!(
-        read.rows_out, ROWS as u64,
-        "everything was read from the beginning"
-    );
-}
-
-/// A document that was changed after its run died while publishing could write rows a second time: it must stop.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_document_does_not_repeat_what_a_dead_run_published() {
-    let scenario = Sqlite("append");
-    let (dir, yaml) = died_after(&scenario, Effect::Publish).await;
-    let published = scenario.rows(dir.path()).await;
-    let changed = format!("{yaml}\ndescription: another version\n");
-    let refused = engine().run(&spec(&changed), &options(dir.path())).await;
-    assert_eq!(refused.error.map(|e| e.code()), Some(Code::E0506));
-    assert_eq!(scenario.rows(dir.path()).await, published, "nothing was written");
-    restart(dir.path()).await;
-    assert_eq!(
-        scenario.rows(dir.path()).await,
-        published,
-        "the old document finishes, once"
-    );
-    let after = engine().run(&spec(&changed), &options(dir.path())).await;
-    // The table has a unique key, so that the second append of the same rows is refused, as it should be.
-    assert_eq!(
-        after.error.map(|e| e.code()),
-        Some(Code::E0307),
-        "and then the new one runs"
-    );
-}
-
-/// Before anything is published a changed document may begin anew, and leftovers of the dead run are swept.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_document_runs_after_a_run_that_died_early() {
-    let (dir, yaml) = died_after(&Sqlite("append"), Effect::Quarantine).await;
-    let changed = format!("{yaml}\ndescription: another version\n");
-    let outcome = engine().run(&spec(&changed), &options(dir.path())).await;
-    assert!(outcome.error.is_none(), "{:?}", outcome.error);
-    let quarantines = files_below(&dir.path().join(".synqx/quarantine"));
-    assert_eq!(
-        quarantines.len(),
-        1,
-        "those of the dead run are gone: {quarantines:?}"
-    );
-    assert_eq!(outcome.manifest.quarantine.len(), 1);
-}
-
-/// The quarantine's load commits first. A row that is set aside only by the restart must not be lost with its file.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_set_aside_after_the_quarantine_had_committed_is_kept() {
-    let dir = tempfile::tempdir().expect("a folder");
-    source(dir.path());
-    let yaml = document("{type: sqlite, path: ./t.db}", "asset: t, write: append")
-        .replace("nodes:", "quarantine: {to: dst, asset: rejects}\nnodes:");
-    write(dir.path(), "pipeline.yaml", &yaml);
-    assert!(
-        killed_at(dir.path(), Effect::Publish, Moment::After, 1),
-        "is reached"
-    );
-    let db = rusqlite::Connection::open(dir.path().join("t.db")).expect("a database");
-    let count = |table: &str| -> i64 {
-        db.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0))
-            .expect("a count")
-    };
-    assert_eq!(
-        count("rejects"),
-        10,
-        "the quarantine has committed, the load has not"
-    );
-    let late = format!("{}-7,late\n", read(dir.path(), "in/src.csv"));
-    write(dir.path(), "in/src.csv", &late);
-    restart(dir.path()).await;
-    assert_eq!((count("t"), count("rejects")), (ROWS as i64 - 10, 10));
-    let kept = files_below(&dir.path().join(".synqx/quarantine"));
-    assert_eq!(
-        kept.len(),
-        1,
-        "eleven rows were set aside, so their file stays: {kept:?}"
-    );
+    options.probe = Arc::new(Script::loses_the_answer(after(Effect::Publish)));
+    let outcome = engine()
+        .run(&spec(&read(dir.path(), "pipeline.yaml")), &options)
+        .await;
+    let name = scenario.name();
+    assert!(outcome.error.is_none(), "{name}: {:?}", outcome.error);
+    let wrong = undisturbed.faults(scenario, dir.path(), ROWS).await;
+    assert!(wrong.is_empty(), "{name}: after a lost answer: {wrong:?}");
 }

@@ -20,6 +20,13 @@ use crate::setting::{engine, files_below, options, run, sorted_lines, spec, succ
 
 const ROWS: i64 = 60_000;
 
+/// A faithful proxy to the server of a URL.
+pub(crate) async fn proxy_to(url: &str) -> Arc<FaultProxy> {
+    let host = url.split('@').nth(1).and_then(|rest| rest.split('/').next());
+    let proxy = FaultProxy::start(host.expect("a host")).await;
+    Arc::new(proxy.expect("a proxy"))
+}
+
 struct Setting {
     dir: tempfile::TempDir,
     database: ThrowAwayDatabase,
@@ -31,13 +38,7 @@ impl Setting {
         let database = ThrowAwayDatabase::on(Server::Postgres15)
             .await
             .expect("cargo x up");
-        let url = database.url();
-        let address = url
-            .split('@')
-            .nth(1)
-            .and_then(|rest| rest.split('/').next())
-            .expect("a host");
-        let proxy = Arc::new(FaultProxy::start(address).await.expect("a proxy"));
+        let proxy = proxy_to(&database.url()).await;
         let dir = tempfile::tempdir().expect("a folder");
         let mut rows = String::from("k,v\n");
         for k in 0..ROWS {
@@ -154,17 +155,40 @@ async fn a_destination_gone_mid_copy_is_said_and_nothing_is_there() {
     setting.database.discard().await.expect("dropped");
 }
 
-/// Loses the answer to the first commit that publishes.
+/// What is lost of the first commit that publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The server never hears of it.
+    Request,
+    /// The server has done it, and nobody learns of it.
+    Answer,
+}
+
+/// Breaks the connection at the first commit that publishes.
 #[derive(Debug)]
-struct LosesTheAnswer {
+pub(crate) struct Breaks {
     proxy: Arc<FaultProxy>,
+    lost: Lost,
     done: AtomicBool,
 }
 
-impl Probe for LosesTheAnswer {
+impl Breaks {
+    pub(crate) fn at_the_commit(proxy: &Arc<FaultProxy>, lost: Lost) -> Arc<Self> {
+        Arc::new(Breaks {
+            proxy: Arc::clone(proxy),
+            lost,
+            done: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Probe for Breaks {
     fn reach(&self, effect: Effect, moment: Moment) -> synqx_model::Result<()> {
         if (effect, moment) == (Effect::Publish, Moment::Before) && !self.done.swap(true, Ordering::SeqCst) {
-            self.proxy.lose_answer(b"COMMIT", b"COMMIT");
+            match self.lost {
+                Lost::Answer => self.proxy.lose_answer(b"COMMIT", b"COMMIT"),
+                Lost::Request => self.proxy.cut_after(Direction::ToServer, 0),
+            }
         }
         Ok(())
     }
@@ -179,10 +203,7 @@ async fn a_lost_answer_to_the_commit_is_asked_for_and_rows_are_there_once() {
         setting.database.execute(ddl).await.expect("a table");
         let mut options = options(setting.path());
         options.retries = retries;
-        options.probe = Arc::new(LosesTheAnswer {
-            proxy: Arc::clone(&setting.proxy),
-            done: AtomicBool::new(false),
-        });
+        options.probe = Breaks::at_the_commit(&setting.proxy, Lost::Answer);
         let outcome = engine().run(&spec(&setting.load()), &options).await;
         tokio::time::timeout(Duration::from_secs(10), setting.proxy.fired(1))
             .await
@@ -201,6 +222,27 @@ async fn a_lost_answer_to_the_commit_is_asked_for_and_rows_are_there_once() {
         assert_eq!(setting.leftovers().await, 0);
         setting.database.discard().await.expect("dropped");
     }
+}
+
+/// The server rolls back and its answer never arrives: the old rows are there once, and a second rollback finds nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_rollback_leaves_the_previous_rows_there_once() {
+    let setting = Setting::new().await;
+    let old = "create table t (k bigint, v text); insert into t values (-1, 'old'), (-2, 'old')";
+    setting.database.execute(old).await.expect("a table");
+    let keeping = "write: replace, replace: {keep_previous: true}";
+    let yaml = setting.load().replace("write: append", keeping);
+    succeed(setting.path(), &yaml).await;
+    assert_eq!(setting.rows().await, (ROWS, ROWS));
+    let mut options = options(setting.path());
+    options.probe = Breaks::at_the_commit(&setting.proxy, Lost::Answer);
+    for code in [Code::E0317, Code::E0304] {
+        let refused = engine().rollback(&spec(&yaml), None, &options).await;
+        assert_eq!(refused.map_err(|e| e.code()), Err(code));
+        assert_eq!(setting.rows().await, (2, 2), "the old rows, once");
+    }
+    assert_eq!(setting.leftovers().await, 0);
+    setting.database.discard().await.expect("dropped");
 }
 
 /// A run that failed because it could not ask is finished by the next one.

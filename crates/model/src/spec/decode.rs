@@ -152,7 +152,11 @@ fn connections(value: Option<Value>, findings: &mut Findings) -> BTreeMap<String
         return connections;
     };
     for (name, value) in map {
-        let Some(mut config) = as_map(Some(value), &format!("connections.{name}"), findings) else {
+        let Some(mut config) = as_map(
+            Some(at_least_empty(value)),
+            &format!("connections.{name}"),
+            findings,
+        ) else {
             continue;
         };
         match config.shift_remove("type") {
@@ -183,6 +187,14 @@ fn as_map(value: Option<Value>, place: &str, findings: &mut Findings) -> Option<
     }
 }
 
+/// Nothing after the colon is an empty map, not one less.
+fn at_least_empty(value: Value) -> Value {
+    match value {
+        Value::Null => Value::Object(Map::new()),
+        value => value,
+    }
+}
+
 fn nodes(value: Option<Value>, findings: &mut Findings) -> Vec<Node> {
     let Some(map) = as_map(value, "nodes", findings).filter(|map| !map.is_empty()) else {
         findings.push(
@@ -200,8 +212,8 @@ fn nodes(value: Option<Value>, findings: &mut Findings) -> Vec<Node> {
 pub(super) fn node(id: String, value: Value, findings: &mut Findings) -> Option<Node> {
     let mut inner = Findings::default();
     let place = format!("nodes.{id}");
-    let decoded =
-        as_map(Some(value), &place, &mut inner).and_then(|map| node_from_map(&id, map, &place, &mut inner));
+    let decoded = as_map(Some(at_least_empty(value)), &place, &mut inner)
+        .and_then(|map| node_from_map(&id, map, &place, &mut inner));
     for error in inner.0 {
         findings.push(error.at_node(&id));
     }

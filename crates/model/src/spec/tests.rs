@@ -94,6 +94,17 @@ fn aliases_of_the_predecessor_end_in_one_spelling() {
     round_trip(&spec);
 }
 
+#[test]
+fn a_node_with_nothing_after_its_colon_is_not_left_out() {
+    let error =
+        PipelineSpec::from_yaml("name: t\nnodes:\n  a: {sql: select 1}\n  q:\n").expect_err("no operator");
+    assert_eq!(
+        (error.code(), error.node()),
+        (Code::E0103, Some("q")),
+        "{error:?}"
+    );
+}
+
 fn refusal(yaml: &str) -> (Code, String, String) {
     let error = PipelineSpec::from_yaml(yaml).expect_err("a refusal");
     (

@@ -101,6 +101,22 @@ pub trait Fixture: Send + Sync {
         Vec::new()
     }
 
+    /// What is written comes back with its types. Where it does not (text formats), values are only compared where it
+    /// happens to, and elsewhere must be NULL where they were.
+    fn keeps_types(&self) -> bool {
+        true
+    }
+
+    /// An asset knows the types of its columns, so that other ones are refused.
+    fn remembers_types(&self) -> bool {
+        true
+    }
+
+    /// Columns may have any name; else odd ones are refused before the run.
+    fn takes_any_name(&self) -> bool {
+        true
+    }
+
     /// Options of a load into every asset.
     fn load_options(&self) -> Map<String, Value> {
         Map::new()

@@ -322,6 +322,15 @@ async fn impossible_modes_and_kinds_are_refused_with_a_hint() {
     let mut target = bench.target("new.csv", WriteMode::Replace, &rows(0..1));
     target.create = false;
     assert_eq!(code(bench.load(&target, &rows(0..1)).await), Code::E0304);
+    for asset in ["new.csv", "parts/"] {
+        let mut target = bench.target(asset, WriteMode::Replace, &rows(0..1));
+        target.replace.truncate = true;
+        assert_eq!(
+            code(bench.load(&target, &rows(0..1)).await),
+            Code::E0310,
+            "{asset}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

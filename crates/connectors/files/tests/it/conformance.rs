@@ -1,4 +1,4 @@
-//! The shared suites against real folders: Parquet folders both ways, a single CSV file as a source.
+//! The shared suites against real folders: folders of parts as destinations, Parquet and a single CSV file as sources.
 //!
 //! The fixture knows a folder from outside: what is a part, a record or a lock, and what is left behind.
 
@@ -88,6 +88,19 @@ impl Fixture for Folder {
         Ok(leftovers(self.dir.path()))
     }
 
+    fn keeps_types(&self) -> bool {
+        // Avro keeps the types, and not that a text is a number.
+        matches!(self.format, "parquet" | "arrow")
+    }
+
+    fn remembers_types(&self) -> bool {
+        self.format != "jsonl"
+    }
+
+    fn takes_any_name(&self) -> bool {
+        self.format != "avro"
+    }
+
     async fn remove(&self, asset: &str) -> Result<(), String> {
         std::fs::remove_dir_all(self.dir.path().join(asset)).map_err(|e| format!("{asset}: {e}"))
     }
@@ -173,6 +186,26 @@ async fn is_a_source(format: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn parquet_folder_is_a_destination() {
     is_a_destination("parquet").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn avro_folder_is_a_destination() {
+    is_a_destination("avro").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrow_folder_is_a_destination() {
+    is_a_destination("arrow").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_folder_is_a_destination() {
+    is_a_destination("csv").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jsonl_folder_is_a_destination() {
+    is_a_destination("jsonl").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

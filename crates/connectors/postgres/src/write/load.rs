@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures::SinkExt;
 use synqx_model::{Code, Error, Position, Result, StreamKey};
 use synqx_sdk::{
-    Committed, Effect, FenceClaim, Load, Moment, PublishPath, RawChunk, Receipt, Target, Writer, Written,
+    Committed, Effect, FenceClaim, Load, Moment, Protection, PublishPath, RawChunk, Receipt, Target, Writer,
+    Written,
 };
 use tokio::sync::Mutex;
 use tokio_postgres::CopyInSink;
@@ -63,7 +64,9 @@ impl TableLoad {
         let (fence, committed) = take_fence(&session, &plan.table, target, claim).await?;
         probe.reach(Effect::Fence, Moment::After)?;
         probe.reach(Effect::Sweep, Moment::Before)?;
-        sweep(&session, &plan.table, target).await?;
+        if probe.protects(Protection::Sweep) {
+            sweep(&session, &plan.table, target).await?;
+        }
         probe.reach(Effect::Sweep, Moment::After)?;
         let mut staging = None;
         if plan.path != PublishPath::Direct {
@@ -165,22 +168,25 @@ pub(super) async fn take_fence(
         }
     };
     let Some(row) = rows.first() else {
-        let stored = session
-            .query_one(
-                &format!("SELECT fence FROM {record} WHERE stream = $1"),
-                &[(&stream, Type::TEXT)],
-                &doing,
-            )
-            .await?;
+        let stored = stored_fence(session, table, &target.stream).await?;
         return Err(Error::new(
             Code::E0504,
             format!("the fence of stream `{stream}` is older than the one at the destination"),
         )
-        .with_detail(format!("The destination has {}.", stored.get::<_, i64>(0)))
+        .with_detail(format!("The destination has {stored}."))
         .with_hint("a newer run has taken over; let it work, or start a new run"));
     };
     let fence = u64::try_from(row.get::<_, i64>(0)).map_err(|_| Error::bug("a stored fence is negative"))?;
     Ok((fence, committed_of(row)?))
+}
+
+/// The fence that is stored for a stream, whoever holds it. Errors: `E03xx`.
+pub(super) async fn stored_fence(session: &Session, table: &TableName, stream: &StreamKey) -> Result<i64> {
+    let (record, stream) = (sql::record_table(table).sql(), stream.to_string());
+    let sql = format!("SELECT fence FROM {record} WHERE stream = $1");
+    let doing = format!("look at the fence of stream `{stream}`");
+    let row = session.query_one(&sql, &[(&stream, Type::TEXT)], &doing).await?;
+    Ok(row.get(0))
 }
 
 /// A row of fence, run, position and hash.

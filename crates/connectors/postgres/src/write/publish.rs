@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use synqx_model::spec::WriteMode;
 use synqx_model::{Code, Error, Position, Result};
-use synqx_sdk::{Effect, Moment, Probe, PublishPath, Receipt, Target};
+use synqx_sdk::{Effect, Moment, Probe, Protection, PublishPath, Receipt, Target};
 use tokio_postgres::types::Type;
 
 use super::load::TableLoad;
@@ -44,13 +44,15 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
     if !open {
         session.run("BEGIN", &doing).await?;
     }
+    let one_act = load.link.env.probe.protects(Protection::OneAct);
     let direct = load.plan.path == PublishPath::Direct;
     let mut receipt = Receipt::default();
+    if one_act {
+        record(load, session, position).await?;
+    }
     if direct {
         receipt.inserted = load.rows.load(Ordering::Acquire);
-        record(load, session, position).await?;
     } else {
-        record(load, session, position).await?;
         let staging = load
             .staging
             .as_ref()
@@ -76,6 +78,9 @@ async fn publish(load: &TableLoad, session: &Session, open: bool, position: &Pos
     run_all(session, sql::number_target(&load.plan), &doing).await?;
     sequences::advance(&load.plan, &load.target, session, &mut receipt).await?;
     make_visible(session, load.link.env.probe.as_ref(), &doing).await?;
+    if !one_act {
+        record(load, session, position).await?;
+    }
     Ok(receipt)
 }
 
@@ -96,7 +101,10 @@ pub(super) async fn make_visible(session: &Session, probe: &dyn Probe, doing: &s
 
 /// Records the position under the fence. Errors: `E0501`.
 async fn record(load: &TableLoad, session: &Session, position: &Position) -> Result<()> {
-    let fence = i64::try_from(load.fence).map_err(|_| Error::bug("a fence is larger than a bigint"))?;
+    let mut fence = i64::try_from(load.fence).map_err(|_| Error::bug("a fence is larger than a bigint"))?;
+    if !load.link.env.probe.protects(Protection::Fence) {
+        fence = super::load::stored_fence(session, &load.plan.table, &load.target.stream).await?;
+    }
     let (stream, run, text) = (
         load.target.stream.to_string(),
         load.target.run.to_string(),

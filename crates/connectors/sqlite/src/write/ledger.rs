@@ -109,6 +109,11 @@ pub(crate) fn check(connection: &Connection, stream: &StreamKey, fence: u64) -> 
     }
 }
 
+/// The fence that is stored for a stream, whoever holds it.
+pub(crate) fn fence(connection: &Connection, stream: &StreamKey) -> Result<u64, Failure> {
+    Ok(stored(connection, &stream.to_string())?.0)
+}
+
 /// Records what is being committed; hits exactly the row with our fence or fails with `E0501`.
 pub(crate) fn record(connection: &Connection, commit: &Record) -> Result<(), Failure> {
     let fence = i64::try_from(commit.fence).map_err(|_| Error::bug("a fence beyond 63 bits"))?;

@@ -12,7 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use sha2::{Digest, Sha256};
 use synqx_model::{Code, Error, Position, Result};
 use synqx_sdk::{
-    Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Receipt, Target, Writer, Written,
+    Committed, Effect, Env, FenceClaim, Load, Moment, Preparation, Probe, Protection, Receipt, Target,
+    Writer, Written,
 };
 
 use super::ledger::{self, Failure, Record};
@@ -31,9 +32,39 @@ struct Context {
     shape: Shape,
     staging: String,
     fence: u64,
+    /// The fence is looked at.
+    fenced: bool,
+    /// Position and rows are one transaction.
+    one_act: bool,
 }
 
 impl Context {
+    /// Refuses to go on when another run has taken the fence: `E0501`.
+    fn hold(&self, connection: &Connection) -> Result<(), Failure> {
+        if self.fenced {
+            ledger::check(connection, &self.target.stream, self.fence)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the commit stores.
+    fn record(&self, connection: &Connection, position: &Position) -> Result<(), Failure> {
+        let fence = if self.fenced {
+            self.fence
+        } else {
+            ledger::fence(connection, &self.target.stream)?
+        };
+        let record = Record {
+            stream: self.target.stream.clone(),
+            fence,
+            run: self.target.run,
+            position: position.clone(),
+            spec_hash: self.target.spec_hash.clone(),
+        };
+        ledger::record(connection, &record)
+    }
+
     /// A failure as an error about the target; the staging table's name never reaches a person.
     fn explain(&self, failure: Failure, verb: &str) -> Error {
         match failure {
@@ -104,14 +135,17 @@ pub(crate) async fn begin(
         shape,
         staging,
         fence,
+        fenced: probe.protects(Protection::Fence),
+        one_act: probe.protects(Protection::OneAct),
     });
+    let sweeps = probe.protects(Protection::Sweep);
     probe.reach(Effect::Sweep, Moment::Before)?;
     let sweeping = Arc::clone(&context);
     worker
         .call(move |connection| {
             sweeping.transaction(connection, "sweep leftovers of", |c| {
-                ledger::check(c, &sweeping.target.stream, sweeping.fence)?;
-                sweep(c, &prefix)
+                sweeping.hold(c)?;
+                if sweeps { sweep(c, &prefix) } else { Ok(()) }
             })
         })
         .await?;
@@ -208,7 +242,7 @@ impl Loading {
                 };
                 relax(connection).map_err(|e| context.explain(e.into(), "stage rows for"))?;
                 context.transaction(connection, "stage rows for", |c| {
-                    ledger::check(c, &context.target.stream, context.fence)?;
+                    context.hold(c)?;
                     for statement in context.shape.stage(&context.staging) {
                         c.execute(&statement, [])?;
                     }
@@ -251,21 +285,24 @@ impl Load for Loading {
 
     async fn commit(mut self: Box<Self>, position: &Position) -> Result<Receipt> {
         self.stage().await?;
-        let record = Record {
-            stream: self.context.target.stream.clone(),
-            fence: self.context.fence,
-            run: self.context.target.run,
-            position: position.clone(),
-            spec_hash: self.context.target.spec_hash.clone(),
-        };
         let rows = self.rows.load(Ordering::Acquire);
-        let context = Arc::clone(&self.context);
+        let (context, committed) = (Arc::clone(&self.context), position.clone());
         self.probe.reach(Effect::Publish, Moment::Before)?;
         let receipt = self
             .worker
-            .call(move |connection| commit_on(connection, &context, &record, rows))
+            .call(move |connection| commit_on(connection, &context, &committed, rows))
             .await?;
         let answer = self.probe.reach(Effect::Publish, Moment::After);
+        if !self.context.one_act {
+            let (context, committed) = (Arc::clone(&self.context), position.clone());
+            self.worker
+                .call(move |connection| {
+                    context.transaction(connection, "record the position of", |c| {
+                        context.record(c, &committed)
+                    })
+                })
+                .await?;
+        }
         self.close().await;
         match answer {
             Ok(()) => Ok(receipt),
@@ -300,7 +337,12 @@ fn lost(detail: &str) -> Error {
         .with_hint("run again; a run that was committed is not written twice")
 }
 
-fn commit_on(connection: &mut Connection, context: &Context, record: &Record, rows: u64) -> Result<Receipt> {
+fn commit_on(
+    connection: &mut Connection,
+    context: &Context,
+    position: &Position,
+    rows: u64,
+) -> Result<Receipt> {
     let coded = |error: rusqlite::Error| context.explain(error.into(), "publish the load into");
     // Emptying a table must not cascade into others; what it leaves behind is checked afterwards.
     let switch = if context.shape.how.checks_orphans() {
@@ -316,7 +358,9 @@ fn commit_on(connection: &mut Connection, context: &Context, record: &Record, ro
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(coded)?;
     let work = || -> Result<Receipt, Failure> {
-        ledger::record(&transaction, record)?;
+        if context.one_act {
+            context.record(&transaction, position)?;
+        }
         let name = &context.shape.name;
         let table = catalog::table(&transaction, name)?;
         let known = context.shape.table.as_ref();
@@ -366,7 +410,7 @@ impl Writer for Lane {
             .worker
             .call(move |connection| {
                 context.transaction(connection, "write rows for", |c| {
-                    ledger::check(c, &context.target.stream, context.fence)?;
+                    context.hold(c)?;
                     insert(c, &context, &batch)
                 })
             })

@@ -5,13 +5,23 @@
 use std::path::Path;
 
 use synqx_plan::Placement;
+use synqx_sdk::Protection;
 use synqx_testkit::database::ThrowAwayDatabase;
 use synqx_testkit::services::Server;
 
-use super::{ROWS, Scenario, document, matrix, mode_keys, row_text, table_ddl};
+use super::scenarios::{OF_TABLES, first_word};
+use super::{Scenario, document, matrix, mode_keys, row_text, table_ddl};
 use crate::setting::{engine, options, spec};
 
-struct Postgres(&'static str, ThrowAwayDatabase);
+/// A table of PostgreSQL, in a mode, in a database of its own.
+pub(super) struct Postgres(pub(super) &'static str, pub(super) ThrowAwayDatabase);
+
+impl Postgres {
+    pub(super) async fn new(mode: &'static str) -> Self {
+        let database = ThrowAwayDatabase::on(Server::Postgres15).await;
+        Postgres(mode, database.expect("cargo x up"))
+    }
+}
 
 #[async_trait::async_trait]
 impl Scenario for Postgres {
@@ -19,27 +29,39 @@ impl Scenario for Postgres {
         format!("postgresql {}", self.0)
     }
 
-    async fn prepare(&self, _: &Path) -> String {
+    async fn prepare(&self, _: &Path, _: usize) -> String {
         let ddl = format!(
-            "drop table if exists t cascade; drop table if exists _synqx_commit; {}",
+            "drop table if exists t, t__previous cascade; drop table if exists _synqx_commit; {}",
             table_ddl(self.0)
         );
         self.1.execute(&ddl).await.expect("a table");
         document(
             &format!("{{type: postgresql, url: \"{}\"}}", self.1.url()),
-            &format!("asset: public.t, write: {}{}", self.0, mode_keys(self.0)),
+            &format!(
+                "asset: public.t, write: {}{}",
+                first_word(self.0),
+                mode_keys(self.0)
+            ),
         )
     }
 
-    async fn rows(&self, _: &Path) -> Vec<String> {
+    fn protections(&self) -> &'static [Protection] {
+        OF_TABLES
+    }
+
+    async fn seen(&self, _: &Path) -> Vec<Vec<String>> {
         let client = self.1.client().await.expect("a client");
-        let rows = client
-            .query(&format!("select {} from public.t", row_text(self.0)), &[])
-            .await
-            .expect("rows");
-        let mut rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
-        rows.sort();
-        rows
+        let rows = async |query: String| -> Vec<String> {
+            let rows = client.query(&query, &[]).await.expect("rows");
+            rows.iter().map(|row| row.get(0)).collect()
+        };
+        let mut seen = rows(format!("select {} from public.t", row_text(self.0))).await;
+        let kept = "select relname::text from pg_class where relname = 't__previous'".to_owned();
+        if !rows(kept).await.is_empty() {
+            seen.extend(rows("select 'previous ' || k || ',' || v from public.t__previous".to_owned()).await);
+        }
+        seen.sort();
+        vec![seen]
     }
 
     async fn leftovers(&self, _: &Path) -> Vec<String> {
@@ -57,7 +79,7 @@ impl Scenario for Postgres {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_has_no_hole() {
-    postgresql(&["append", "replace", "upsert"]).await;
+    postgresql(&["append", "replace", "replace keeping", "upsert"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,17 +89,14 @@ async fn postgresql_has_no_hole_in_modes_that_delete_or_keep_history() {
 
 async fn postgresql(modes: &[&'static str]) {
     for mode in modes {
-        let database = ThrowAwayDatabase::on(Server::Postgres15)
-            .await
-            .expect("cargo x up");
-        let scenario = Postgres(mode, database);
+        let scenario = Postgres::new(mode).await;
         matrix(&scenario).await;
         scenario.1.discard().await.expect("dropped");
     }
 }
 
 /// Rows relayed undecoded, from a table beside the target.
-struct Relayed(Postgres);
+pub(super) struct Relayed(pub(super) Postgres);
 
 #[async_trait::async_trait]
 impl Scenario for Relayed {
@@ -85,13 +104,18 @@ impl Scenario for Relayed {
         format!("{} relayed", self.0.name())
     }
 
-    async fn prepare(&self, dir: &Path) -> String {
-        self.0.prepare(dir).await;
+    fn protections(&self) -> &'static [Protection] {
+        use Protection::{Intent, OneAct, RunId, Sweep};
+        &[OneAct, Intent, RunId, Sweep]
+    }
+
+    async fn prepare(&self, dir: &Path, size: usize) -> String {
+        self.0.prepare(dir, size).await;
         let Postgres(mode, database) = &self.0;
         let source = format!(
             "drop table if exists src; create table src (k bigint primary key, v text); \
              insert into src select i, 'value ' || i || repeat('x', 40) from generate_series(0, {}) i",
-            ROWS - 1
+            size - 1
         );
         database.execute(&source).await.expect("a source");
         let yaml = format!(
@@ -106,8 +130,8 @@ impl Scenario for Relayed {
         yaml
     }
 
-    async fn rows(&self, dir: &Path) -> Vec<String> {
-        self.0.rows(dir).await
+    async fn seen(&self, dir: &Path) -> Vec<Vec<String>> {
+        self.0.seen(dir).await
     }
 
     async fn leftovers(&self, dir: &Path) -> Vec<String> {
@@ -118,10 +142,7 @@ impl Scenario for Relayed {
 #[tokio::test(flavor = "multi_thread")]
 async fn relayed_rows_have_no_hole() {
     for mode in ["append", "replace"] {
-        let database = ThrowAwayDatabase::on(Server::Postgres15)
-            .await
-            .expect("cargo x up");
-        let scenario = Relayed(Postgres(mode, database));
+        let scenario = Relayed(Postgres::new(mode).await);
         matrix(&scenario).await;
         scenario.0.1.discard().await.expect("dropped");
     }

@@ -1,0 +1,7 @@
+//! The target `spec_json` of cargo-fuzz: what is called and what must hold is in `src/lib.rs`.
+//!
+//! Run it with `cargo +nightly fuzz run spec_json` in the root of the repository.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| synqx_fuzz::spec_json(bytes));
