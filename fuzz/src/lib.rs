@@ -9,8 +9,11 @@ use synqx_files::{Config, LocalFile};
 use synqx_model::{Code, PipelineSpec, Result};
 use synqx_sdk::{Connector, Dataset, Env, Role, Scan};
 
+/// A target's name, and what it does with bytes.
+pub type Entry = (&'static str, fn(&[u8]));
+
 /// Every function by the name of its target and of its corpus.
-pub const ENTRIES: [(&str, fn(&[u8])); 5] = [
+pub const ENTRIES: [Entry; 5] = [
     ("csv", csv),
     ("json", json_text),
     ("spec_yaml", spec_yaml),
